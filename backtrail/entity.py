@@ -1,0 +1,375 @@
+"""What `migrate` is handed: an entity's rows to read, and the only way to say what is to change. Pure: it touches no database."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+from backtrail import ids
+from backtrail.changes import Create, Decision, Delete, Note, NoteKind, Update
+from backtrail.errors import MissingRow, TooManyRows, UndeclaredTable, UnknownField, UnknownName
+from backtrail.image import Image, Ref, jsonable
+from backtrail.keys import key_text
+
+
+class Record(ABC):
+    """One row as a store read it: exact inside, and its Python values on demand."""
+
+    __slots__ = ()
+
+    ref: Ref
+    whole: bool
+    """Whether all columns were read (and the row locked), so that it can be changed."""
+
+    @abstractmethod
+    def names(self) -> Sequence[str]:
+        """The names of the row's fields, in their order."""
+
+    @abstractmethod
+    def has(self, name: str) -> bool:
+        """Whether the row has the field."""
+
+    @abstractmethod
+    def value(self, name: str) -> Any:
+        """The Python value of a field, made anew, `Opaque` where Python has none."""
+
+    @abstractmethod
+    def image(self) -> Image:
+        """The exact image of what was read."""
+
+
+class Row(Mapping[str, Any]):
+    """A row that was read: a frozen mapping from its field names to Python values."""
+
+    __slots__ = ("_record", "_values", "name")
+
+    def __init__(self, record: Record, name: str) -> None:
+        self._record = record
+        self._values: dict[str, Any] = {}
+        self.name = name
+
+    @property
+    def record(self) -> Record:
+        """The exact row behind the values."""
+        return self._record
+
+    def __getitem__(self, name: str) -> Any:
+        values = self._values
+        if name in values:
+            return values[name]
+        if not self._record.has(name):
+            # A KeyError, so that .get() and `in` mean what they mean on every mapping; documents lack fields rightly.
+            raise KeyError(name)
+        value = values[name] = self._record.value(name)
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._record.has(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._record.names())
+
+    def __len__(self) -> int:
+        return len(self._record.names())
+
+    def __repr__(self) -> str:
+        # Values are people's data and a repr ends up in logs: the names alone.
+        return f"<Row of {self._record.ref.table}: {', '.join(self)}>"
+
+
+class NewRow(Mapping[str, Any]):
+    """A row that this entity creates. Used as a value, it stands for its primary key, which the database may still have to give."""
+
+    __slots__ = ("_values", "change", "number", "table")
+
+    def __init__(self, table: str, values: dict[str, Any], number: int) -> None:
+        self.table = table
+        self._values = values
+        self.number = number
+        self.change: Create | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"<new row {self.number} of {self.table}>"
+
+
+class RecallNeeded(BaseException):
+    """Raised through `migrate` when a recalled result is not known yet: not an error, and no author's `except` may catch it."""
+
+    def __init__(self, label: str, digest: str, call: Callable[[], Any]) -> None:
+        super().__init__(label)
+        self.label, self.digest, self.call = label, digest, call
+
+
+class Entity:
+    """One user or series inside `migrate` or `check`: reads its rows, and records what is to change."""
+
+    def __init__(
+        self,
+        key: Any,
+        *,
+        migration: str,
+        now: dt.datetime,
+        rows: Mapping[str, Sequence[Record]],
+        writes: Sequence[str],
+        tables: Mapping[str, Sequence[str] | None],
+        requires: Sequence[str] = (),
+        recalls: Mapping[tuple[str, str], Any] | None = None,
+    ) -> None:
+        """An entity with its rows.
+
+        Args:
+            key: the entity's key.
+            migration: the migration's name, for its ids.
+            now: the job's time, aware, UTC, milliseconds.
+            rows: what was read, by the name of the read.
+            writes: the tables that may be written.
+            tables: the columns of every table that can be written (None where any name goes), to find mistyped names at once.
+            requires: the migrations that `of` may name.
+            recalls: results known so far, by label and digest of the arguments.
+        """
+        self._key = key
+        self._migration = migration
+        self._now = now
+        self._records = rows
+        self._rows: dict[str, list[Row]] = {}
+        self._writes = writes
+        self._tables = tables
+        self._requires = requires
+        self._recalls = recalls or {}
+        self._updates: dict[Ref, Update] = {}
+        self._deleted: set[Ref] = set()
+        self._decision = Decision()
+
+    # -- what it is -----------------------------------------------------------------------------------------------
+
+    @property
+    def key(self) -> Any:
+        """The entity's key, of its own type; a tuple where the key has several columns."""
+        return self._key
+
+    @property
+    def now(self) -> dt.datetime:
+        """The job's time: aware, UTC, milliseconds; the same in data and ledger, and on every later re-check."""
+        return self._now
+
+    @property
+    def decision(self) -> Decision:
+        """What was decided so far."""
+        return self._decision
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def rows(self, name: str, /, **equal: Any) -> list[Row]:
+        """The entity's rows of that name, in binary primary-key order, of which the given fields are equal.
+
+        Raises:
+            UndeclaredTable: nothing of that name is read.
+        """
+        rows = self._rows.get(name)
+        if rows is None:
+            if name not in self._records:
+                self._unread(name)
+            rows = self._rows[name] = [Row(record, name) for record in self._records[name]]
+        if not equal:
+            return list(rows)
+        return [row for row in rows if all(self._field(row, field) == value for field, value in equal.items())]
+
+    def one(self, name: str, /, **equal: Any) -> Row:
+        """The one row of that name with those fields.
+
+        Raises:
+            MissingRow: there is none; the entity is quarantined.
+            TooManyRows: there are several; the entity is quarantined.
+        """
+        row = self.one_or_none(name, **equal)
+        if row is None:
+            raise MissingRow(f"no row of {name}{_by(equal)}; one is expected")
+        return row
+
+    def one_or_none(self, name: str, /, **equal: Any) -> Row | None:
+        """The row of that name with those fields, or None.
+
+        Raises:
+            TooManyRows: there are several; the entity is quarantined.
+        """
+        rows = self.rows(name, **equal)
+        if len(rows) > 1:
+            raise TooManyRows(f"{len(rows)} rows of {name}{_by(equal)}; at most one is expected")
+        return rows[0] if rows else None
+
+    # -- changing -------------------------------------------------------------------------------------------------
+
+    def create(self, table: str, values: Mapping[str, Any]) -> NewRow:
+        """A new row of a table in `writes`. What is left out takes the database's default."""
+        self._writable(table)
+        self._columns_exist(table, values)
+        return self._create(table, dict(values))
+
+    def copy(
+        self,
+        table: str,
+        row: Row,
+        set: Mapping[str, Any] = {},
+        unset: Sequence[str] = (),
+        rename: Mapping[str, str] = {},
+    ) -> NewRow:
+        """A new row from an existing one, every untouched field exact. Order: unset, rename, set; renamed fields keep their place."""
+        self._writable(table)
+        names = [rename.get(name, name) for name in row if name not in unset]
+        self._columns_exist(table, [*names, *set])
+        for name in (*unset, *rename):
+            if name not in row and self._tables.get(table) is not None:
+                raise UnknownField(str(UnknownName(f"column of {row.name}", name, row)))
+        visible = {rename.get(name, name): row[name] for name in row if name not in unset} | dict(set)
+        new = self._create(table, dict(set), visible)
+        change = new.change
+        assert change is not None  # noqa: S101 -- _create has just set it
+        change.source, change.unset, change.rename = row.record, tuple(unset), dict(rename)
+        return new
+
+    def update(
+        self,
+        row: Row | NewRow,
+        set: Mapping[str, Any] = {},
+        unset: Sequence[str] = (),
+    ) -> None:
+        """Other values in a row that was read or created. Changes of one row add up; what changes nothing writes nothing."""
+        if isinstance(row, NewRow):
+            self._update_new(row, set, unset)
+            return
+        record = row.record
+        self._changeable(row)
+        self._columns_exist(record.ref.table, [*set, *unset])
+        update = self._updates.get(record.ref)
+        if update is None:
+            update = self._updates[record.ref] = Update(record)
+            self._decision.changes.append(update)
+        for name, value in set.items():
+            update.unset.pop(name, None)
+            update.set[name] = value
+        for name in unset:
+            update.set.pop(name, None)
+            update.unset[name] = None
+
+    def delete(self, row: Row) -> None:
+        """The row goes."""
+        self._changeable(row)
+        ref = row.record.ref
+        if ref in self._updates:
+            self._decision.changes.remove(self._updates.pop(ref))
+        self._deleted.add(ref)
+        self._decision.changes.append(Delete(row.record))
+
+    # -- ids, notes, recalls --------------------------------------------------------------------------------------
+
+    def new_uuid(self, *label: Any, of: str | None = None) -> uuid.UUID:
+        """The UUID that this migration, entity and label have on every run; `of` names a required migration whose id this is."""
+        return ids.new_uuid(self._of(of), key_text(self._key), label)
+
+    def new_object_id(self, *label: Any, of: str | None = None) -> Any:
+        """The ObjectId that this migration, entity and label have on every run; `of` names a required migration whose id this is."""
+        return ids.new_object_id(self._of(of), key_text(self._key), label)
+
+    def conflict(self, field: str, values: Any, chosen: Any, **where: Any) -> None:
+        """Notes that a field had several values, and which was chosen."""
+        self._note("conflict", {"field": field, "values": values, "chosen": chosen, **where})
+
+    def unmapped(self, fields: Any, **where: Any) -> None:
+        """Notes fields, as a mapping with their values or as names alone, that have no place in the new form."""
+        self._note("unmapped", {"fields": fields, **where})
+
+    def remark(self, text: str, **data: Any) -> None:
+        """Notes anything else that a person should be able to look up."""
+        self._note("remark", {"text": text, **data})
+
+    def recall(self, label: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The result of something that is not pure: called once, outside the transaction, and given again on every later run.
+
+        The result is JSON. It is kept per label and arguments.
+        """
+        digest = ids.arguments_digest(args, kwargs)
+        if (label, digest) in self._recalls:
+            return self._recalls[label, digest]
+        raise RecallNeeded(label, digest, lambda: function(*args, **kwargs))
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _create(self, table: str, values: dict[str, Any], visible: dict[str, Any] | None = None) -> NewRow:
+        row = NewRow(table, values if visible is None else visible, len(self._decision.changes))
+        row.change = Create(table, values, row)
+        self._decision.changes.append(row.change)
+        return row
+
+    def _update_new(self, row: NewRow, values: Mapping[str, Any], unset: Sequence[str]) -> None:
+        self._columns_exist(row.table, [*values, *unset])
+        change = row.change
+        assert change is not None  # noqa: S101 -- every NewRow that an author holds comes from _create
+        for name, value in values.items():
+            change.values[name] = row._values[name] = value
+        for name in unset:
+            row._values.pop(name, None)
+            if change.source is None:
+                change.values.pop(name, None)
+            else:
+                change.unset = (*change.unset, name)
+
+    def _note(self, kind: NoteKind, data: dict[str, Any]) -> None:
+        self._decision.notes.append(Note(kind, {name: jsonable(value) for name, value in data.items()}))
+
+    def _of(self, migration: str | None) -> str:
+        if migration is None:
+            return self._migration
+        if migration not in self._requires:
+            raise UnknownField(str(UnknownName("required migration", migration, self._requires)))
+        return migration
+
+    def _writable(self, table: str) -> None:
+        if table not in self._writes:
+            raise UndeclaredTable(f"{table} is not in writes = {tuple(self._writes)!r}: add it there, or write to one of those")
+
+    def _changeable(self, row: Row) -> None:
+        record = row.record
+        self._writable(record.ref.table)
+        if not record.whole:
+            raise UndeclaredTable(f"rows of {row.name!r} are read with columns=, so they can be copied but not changed")
+        if record.ref in self._deleted:
+            raise UnknownField(f"a row of {row.name!r} is deleted and cannot be changed any more")
+
+    def _columns_exist(self, table: str, names: Any) -> None:
+        columns = self._tables.get(table)
+        if columns is None:
+            return
+        for name in names:
+            if name not in columns:
+                raise UnknownField(str(UnknownName(f"column of {table}", name, columns)))
+
+    def _field(self, row: Row, name: str) -> Any:
+        if name not in row and name not in (self._tables.get(row.record.ref.table) or (name,)):
+            raise UnknownField(str(UnknownName(f"column of {row.name}", name, row)))
+        return row.get(name)
+
+    def _unread(self, name: str) -> NoReturn:
+        raise UndeclaredTable(str(UnknownName("read", name, self._records)) + "; rows come from reads = (Rows(…), …)")
+
+
+def _by(equal: Mapping[str, Any]) -> str:
+    # The fields' names only: their values are people's data, and this message travels.
+    return f" by {', '.join(equal)}" if equal else ""
+
+
+def note_json(data: Mapping[str, Any]) -> str:
+    """A note's data as the ledger keeps it."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))

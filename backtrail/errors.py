@@ -1,0 +1,153 @@
+"""What can go wrong, one class a condition, and what is to be done about it.
+
+Every class says by its `remedy` what the program does with it:
+
+    refuse      found before anything was changed: exit code 2 and one clear line
+    quarantine  one entity cannot be done: its reason is recorded, the others go on
+    halt        nobody can be done: the campaign stops and says why
+    retry       the same work can succeed later: nothing is recorded against any entity
+
+Messages name things (tables, columns, constraints, migrations), never the values of a user's columns: they travel through logs,
+the queue and Flower.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar, Literal
+
+Remedy = Literal["refuse", "quarantine", "halt", "retry"]
+
+
+class BacktrailError(Exception):
+    """Something that Backtrail knows by name; its message is one line that says what and how to mend it."""
+
+    remedy: ClassVar[Remedy] = "refuse"
+
+
+class UsageError(BacktrailError):
+    """A command, option, setting or name that cannot be meant so."""
+
+
+class UnknownName(UsageError):
+    """A name that does not exist; the message gives the nearest that does."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        mend = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(map(repr, known[:12])) or 'none'}"
+        super().__init__(f"no {kind} named {name!r}: {mend}")
+        self.kind, self.name, self.known = kind, name, known
+
+
+class UnsuitableDatabase(UsageError):
+    """A database that cannot be reached, written or trusted with transactions."""
+
+
+class UnsuitableBroker(UsageError):
+    """A broker that cannot be reached or refuses the password."""
+
+
+class LedgerTooNew(UsageError):
+    """The ledger was written by a newer version of Backtrail."""
+
+
+class Quarantine(BacktrailError):
+    """One entity that cannot be done; the others go on."""
+
+    remedy: ClassVar[Remedy] = "quarantine"
+
+
+class BadValue(Quarantine):
+    """A value that its column cannot hold."""
+
+
+class TooManyRows(Quarantine):
+    """`one` or `one_or_none` found several rows."""
+
+
+class MissingRow(Quarantine):
+    """`one` found no row."""
+
+
+class ForeignRow(Quarantine):
+    """A row that another entity has changed, or that is not this entity's."""
+
+
+class CheckFailed(Quarantine):
+    """The migration's `check` found something wrong about the migrated entity."""
+
+
+class MigrateFailed(Quarantine):
+    """The migration's own code raised an error for this entity."""
+
+
+class ConstraintFailed(Quarantine):
+    """The database refused the entity's rows."""
+
+
+class Drifted(Quarantine):
+    """A row is not what the ledger says it should be, so that going back would overwrite later writes."""
+
+
+class Referenced(Quarantine):
+    """Rows of others refer to a row that would go away."""
+
+
+class Halt(BacktrailError):
+    """Nobody can be done: the campaign stops until this is mended."""
+
+    remedy: ClassVar[Remedy] = "halt"
+
+
+class UndeclaredTable(Halt):
+    """`migrate` wrote to a table that is not in `writes`, or read one that is not in `reads`."""
+
+
+class UnknownField(Halt):
+    """`migrate` named a table, column or read that does not exist."""
+
+
+class ImpureMigration(Halt):
+    """`migrate` decided differently on the same rows."""
+
+
+class AuthorMistake(Halt):
+    """The migration's code cannot be right for anybody."""
+
+
+class SchemaChanged(Halt):
+    """A table or column that the migration needs is gone or has another type."""
+
+
+class PermissionMissing(Halt):
+    """The database user may not do what the migration does."""
+
+
+class StorageFull(Halt):
+    """The database has no room, or its files cannot be written."""
+
+
+class DatabaseFault(Halt):
+    """The database failed in a way that Backtrail does not know."""
+
+
+class OtherCode(BacktrailError):
+    """This worker's code of the migration is not the campaign's; the batch goes back untouched."""
+
+    remedy: ClassVar[Remedy] = "retry"
+
+
+class Retry(BacktrailError):
+    """The same work can succeed later: deadlock, serialization failure, lock timeout, lost connection."""
+
+    remedy: ClassVar[Remedy] = "retry"
+
+
+class RecallFailed(Retry):
+    """A function given to `recall` failed; it is called again later."""
+
+
+class RequirementMissing(Quarantine):
+    """A migration that must come first has not been done for this entity."""

@@ -1,0 +1,39 @@
+"""Ids that are the same on every run: made of the migration, the entity and a label, never of chance or time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from typing import Any
+
+from backtrail.errors import AuthorMistake
+from backtrail.image import jsonable
+from backtrail.keys import part_text
+
+NAMESPACE = uuid.UUID("6f0c6a3e-6d0b-5e0c-9d0e-3f2f4a9d1b57")
+"""The namespace of all ids of Backtrail, drawn once; another one would give other ids."""
+
+
+def _name(migration: str, key: str, label: tuple[Any, ...]) -> str:
+    return json.dumps([migration, key, *(part_text(part) for part in label)], ensure_ascii=False)
+
+
+def new_uuid(migration: str, key: str, label: tuple[Any, ...]) -> uuid.UUID:
+    """The name-based UUID (RFC 9562, version 5) of a migration, a key's text and a label."""
+    return uuid.uuid5(NAMESPACE, _name(migration, key, label))
+
+
+def new_object_id(migration: str, key: str, label: tuple[Any, ...]) -> Any:
+    """The ObjectId made of the first 12 bytes of SHA-256 over the migration, a key's text and a label."""
+    try:
+        from bson import ObjectId
+    except ImportError as error:
+        raise AuthorMistake("new_object_id needs pymongo: pip install 'backtrail[mongo]'") from error
+    return ObjectId(hashlib.sha256(f"{NAMESPACE}{_name(migration, key, label)}".encode()).digest()[:12])
+
+
+def arguments_digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Which call this is: SHA-256, in hex, over its arguments as JSON."""
+    text = json.dumps([jsonable(args), jsonable(kwargs)], ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

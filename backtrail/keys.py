@@ -1,0 +1,114 @@
+"""Keys of entities as text: what the program prints, it accepts back, and the type is kept.
+
+One value is its plain text; several are a JSON array. The text is what names the entity's stream in the ledger.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from backtrail.errors import UsageError
+
+KeyType = str
+"""`int`, `number`, `text`, `uuid`, `bytes`, `bool`, `date`, `datetime`, `objectid` or `other` (the database's own text)."""
+
+
+def _bytes(text: str) -> bytes:
+    if not text.startswith("\\x"):
+        raise ValueError(text)
+    return bytes.fromhex(text[2:])
+
+
+def _bool(text: str) -> bool:
+    return {"true": True, "false": False}[text]
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+def _object_id(text: str) -> Any:
+    from bson import ObjectId
+
+    return ObjectId(text)
+
+
+PARSERS: dict[KeyType, Callable[[str], Any]] = {
+    "int": int,
+    "number": _number,
+    "decimal": decimal.Decimal,
+    "text": str,
+    "other": str,
+    "uuid": uuid.UUID,
+    "bytes": _bytes,
+    "bool": _bool,
+    "date": dt.date.fromisoformat,
+    "datetime": dt.datetime.fromisoformat,
+    "objectid": _object_id,
+}
+
+
+def type_of(value: object) -> KeyType:
+    """The key type of a Python value."""
+    for kind, name in (
+        (bool, "bool"),
+        (int, "int"),
+        (float, "number"),
+        (decimal.Decimal, "decimal"),
+        (str, "text"),
+        (uuid.UUID, "uuid"),
+        (bytes, "bytes"),
+        (dt.datetime, "datetime"),
+        (dt.date, "date"),
+    ):
+        if isinstance(value, kind):
+            return name
+    return "objectid" if type(value).__name__ == "ObjectId" else "other"
+
+
+def part_text(value: object) -> str:
+    """One value of a key as plain text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (bytes, bytearray)):
+        return "\\x" + bytes(value).hex()
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    return str(value)
+
+
+def _json_part(value: object) -> object:
+    return value if value is None or isinstance(value, (bool, int, str)) else part_text(value)
+
+
+def key_text(key: object) -> str:
+    """The key as the program prints it and the ledger names its stream."""
+    if isinstance(key, tuple):
+        return json.dumps([_json_part(part) for part in key], ensure_ascii=False, separators=(",", ":"))
+    return part_text(key)
+
+
+def parse_key(text: str, types: Sequence[KeyType]) -> Any:
+    """The key that `text` names, its parts of the given types.
+
+    Raises:
+        UsageError: the text is no key of these types.
+    """
+    try:
+        if len(types) == 1:
+            return PARSERS[types[0]](text)
+        parts = json.loads(text)
+        if not isinstance(parts, list) or len(parts) != len(types):
+            raise ValueError(text)  # noqa: TRY301 -- one place says what is wrong with a key
+        return tuple(
+            None if part is None else PARSERS[kind](part if isinstance(part, str) else json.dumps(part))
+            for part, kind in zip(parts, types, strict=True)
+        )
+    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+        form = types[0] if len(types) == 1 else "a JSON array of " + ", ".join(types)
+        raise UsageError(f"{text!r} is no key of this migration: it takes {form}") from error

@@ -1,0 +1,211 @@
+"""Options, environment and `backtrail.toml`, read into one frozen object.
+
+Who wins, from first to last: a command's options, `BACKTRAIL_*` variables, `backtrail.toml` in the current folder, the default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from backtrail.errors import UnknownName, UsageError
+
+FILE = "backtrail.toml"
+PREFIX = "BACKTRAIL_"
+
+# What a URL of each scheme looks like: shown to whoever wrote one that cannot be meant so.
+DATABASES = {
+    "sqlite": "sqlite:///data.db",
+    "postgresql": "postgresql://user:password@host:5432/database",
+    "postgresql+psycopg": "postgresql://user:password@host:5432/database",
+    "postgres": "postgresql://user:password@host:5432/database",
+    "mongodb": "mongodb://user:password@host:27017/database?replicaSet=name",
+    "mongodb+srv": "mongodb+srv://user:password@host/database",
+}
+BROKERS = {
+    "redis": "redis://:password@host:6379/0",
+    "rediss": "rediss://:password@host:6379/0",
+    "redis+socket": "redis+socket:///path/to/broker.sock",
+    "amqp": "amqp://user:password@host:5672/vhost",
+    "amqps": "amqps://user:password@host:5671/vhost",
+    "memory": "memory://",
+}
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]*)(?::(?P<port>\d*))?\Z")
+# Greedy up to the last `@`: a password that should have been percent-encoded may hold any of `@ / ? #`.
+_USERINFO = re.compile(r"(?<=://)([^:@/?#]*):.*@", re.DOTALL)
+_SECRET = re.compile(r"([?&;][^=&;]*(?:pass|pwd|secret|token|authmechanismproperties)[^=&;]*=)[^&#]*", re.IGNORECASE)
+
+
+def redact(url: str) -> str:
+    """The URL with *** for every password, fit to be shown; what is no proper URL loses rather too much than too little."""
+    return _SECRET.sub(r"\1***", _USERINFO.sub(r"\1:***@", url))
+
+
+def _database_url(url: str) -> str:
+    scheme, rest = _split(url, DATABASES)
+    if scheme == "sqlite":
+        return _sqlite_url(rest)
+    _check_hosts(rest, example=DATABASES[scheme])
+    if scheme.startswith("postgres"):
+        scheme = "postgresql"  # one spelling, so that two commands of one database share its broker
+    return f"{scheme}://{rest}"
+
+
+def _broker_url(url: str) -> str:
+    scheme, rest = _split(url, BROKERS)
+    example = BROKERS[scheme]
+    path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")[2]
+    if scheme == "redis+socket":
+        if not rest.startswith("/") or not path:
+            raise ValueError(f"names no absolute path of a socket: write {example}")
+    elif scheme != "memory":
+        _check_hosts(rest, example=example)
+    if scheme in {"redis", "rediss"} and not re.fullmatch(r"\d*", path):
+        raise ValueError(f"a Redis database is a number: write {example}")
+    if scheme == "rediss" and "ssl_cert_reqs=" not in rest:
+        rest += f"{'&' if '?' in rest else '?'}ssl_cert_reqs=required"  # kombu's default is to trust any certificate
+    return f"{scheme}://{rest}"
+
+
+def _split(url: str, known: dict[str, str]) -> tuple[str, str]:
+    scheme, found, rest = url.partition("://")
+    scheme = scheme.lower()
+    if not found or not _SCHEME.match(scheme):
+        raise ValueError(f"is no URL: write {next(iter(known.values()))}, or one that begins with {_any_of(known)}")
+    if scheme not in known:
+        near = difflib.get_close_matches(scheme, known, n=1, cutoff=0.7)
+        mend = f"did you mean {near[0]}? Write {known[near[0]]}" if near else f"begin with {_any_of(known)}"
+        raise ValueError(f"does not know {scheme}://: {mend}")
+    return scheme, rest
+
+
+def _any_of(schemes: Iterable[str]) -> str:
+    return ", ".join(f"{scheme}://" for scheme in schemes)
+
+
+def _check_hosts(rest: str, *, example: str) -> None:
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    for host in authority.rpartition("@")[2].split(","):
+        match = _HOST.match(host)
+        if match is None or int(match["port"] or 0) > 65535:
+            raise ValueError(f"has no proper host and port: write {example}, special characters of a password as %XX")
+
+
+def _sqlite_url(rest: str) -> str:
+    path, _, query = rest.partition("?")
+    if not path.startswith("/") and path:
+        raise ValueError("has a host, and SQLite has none: write sqlite:///relative.db or sqlite:////absolute.db")
+    name = path[1:]  # as it stands: SQLAlchemy does not decode %XX in a path
+    if not name or name == ":memory:" or "mode=memory" in query:
+        raise ValueError("lives in the memory of one process, where no worker can see it: write sqlite:///data.db")
+    if name.startswith("file:"):
+        raise ValueError("is an SQLite file: URI, which is not understood: write sqlite:///data.db")
+    # Absolute and without symbolic links: a worker in another folder must find the same file and the same broker.
+    absolute = Path(name).resolve()
+    if absolute.is_dir():
+        raise ValueError("is a folder: name the database's file, such as sqlite:///data.db")
+    return f"sqlite:///{absolute}{'?' if query else ''}{query}"
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+class Settings(BaseSettings):
+    """What this command runs with."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,  # the input may be a URL with a password
+        str_strip_whitespace=True,
+        toml_file=FILE,
+    )
+
+    database_url: Annotated[str, AfterValidator(_database_url)] | None = None
+    """Where the data and the ledger live."""
+    broker_url: Annotated[str, AfterValidator(_broker_url)] | None = None
+    """The server of the queue; without one, commands on one machine share an embedded broker."""
+    queue: str = Field(default="bt", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """The queue's name on the broker: one for each database, where several share a broker."""
+    concurrency: int | None = Field(default=None, ge=1)
+    """Processes of one worker; None means as many as there are cores."""
+    batch_size: int = Field(default=100, ge=1, le=5000)
+    """Jobs per message."""
+    lock_timeout_ms: int = Field(default=1000, ge=1)
+    """How long a batch waits for a lock that the application holds before it is tried again later."""
+    runtime_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
+    """The private folder of the embedded broker."""
+
+    def database(self) -> str:
+        """The database's URL; UsageError if there is none."""
+        if self.database_url is None:
+            raise UsageError(
+                "no database_url: set BACKTRAIL_DATABASE_URL, or database_url in backtrail.toml, or pass --database-url"
+            )
+        return self.database_url
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, redact(value) if isinstance(value, str) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The sources, the first one winning."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of this process; `overrides` are the options that were given (None: not given). UsageError if any is wrong."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        # `from None`: pydantic's own error can hold the URL with its password.
+        _refuse(error, given)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise UsageError(f"{FILE} is no TOML: {reason}") from None
+    except (OSError, SettingsError) as error:
+        raise UsageError(f"{FILE} cannot be read: {getattr(error, 'strerror', None) or type(error).__name__}") from None
+
+
+def _refuse(error: ValidationError, given: dict[str, Any]) -> NoReturn:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        raise UnknownName("setting", name, Settings.model_fields) from None
+    reason = first["msg"].removeprefix("Value error, ")
+    raise UsageError(" ".join(f"{name} ({_source(name, given)}): {reason}".split())) from None
+
+
+def _source(name: str, given: dict[str, Any]) -> str:
+    if name in given:
+        return f"--{name.replace('_', '-')}"
+    variable = f"{PREFIX}{name}".upper()
+    return variable if os.environ.get(variable) else FILE

@@ -1,0 +1,208 @@
+"""What a store can do. Data goes in and out as exact records, writes and images; transactions are handed in, never global."""
+
+from __future__ import annotations
+
+import datetime as dt
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from backtrail.changes import Decision
+from backtrail.entity import NewRow, Record
+from backtrail.image import Image, Ref, Shape, Written
+from backtrail.keys import KeyType
+from backtrail.migration import Invariant, Keys, Migration, Rows
+
+Rowsets = dict[str, list[Record]]
+"""What one entity's reads gave: records by the name of the read."""
+
+Op = Literal["create", "update", "delete"]
+
+
+@dataclass(slots=True)
+class Write:
+    """One change of one row, encoded for its store and ready to be carried out."""
+
+    op: Op
+    table: str
+    columns: tuple[str, ...] = ()
+    cells: list[Any] = field(default_factory=list)
+    ref: Ref | None = None
+    """Which row; None where the database still has to give the key."""
+    record: Record | None = None
+    """What was read of the row, for an update or a delete."""
+    row: NewRow | None = None
+    """The author's new row, for a create."""
+
+
+class Put(NamedTuple):
+    """One step back (or forth again): the row as it stands, and as it is to be; None where there is no row."""
+
+    ref: Ref
+    live: Image | None
+    target: Image | None
+
+
+class Difference(NamedTuple):
+    """One column that is not what it should be, as text; None for NULL, or for all of a row that is not there."""
+
+    column: str
+    expected: Any
+    found: Any
+
+
+class KeyPage(NamedTuple):
+    """Some distinct keys in the column's own order, and where to go on (None: that was all)."""
+
+    keys: list[Any]
+    after: str | None
+
+
+@dataclass(frozen=True)
+class KeyCensus:
+    """How many distinct keys there are, how many rows have none, and the types of the keys' parts."""
+
+    total: int
+    null: int
+    types: tuple[KeyType, ...]
+
+
+class Plan(NamedTuple):
+    """A decision encoded for its store: the writes, and a digest that is equal for equal decisions."""
+
+    writes: list[Write]
+    digest: bytes
+
+
+class Transaction(ABC):
+    """One transaction on the data and, through `connection`, on the ledger beside it."""
+
+    connection: Any
+    """The driver-level handle that the ledger of the same database writes through."""
+
+    duplicate: ClassVar[type[Exception]]
+    """What the driver raises for a key that exists already."""
+
+    @abstractmethod
+    def bulk(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Nothing; rows of Python values are in a table of the ledger."""
+
+    @property
+    @abstractmethod
+    def now(self) -> dt.datetime:
+        """The database's time when the transaction began: aware, UTC, milliseconds."""
+
+    @abstractmethod
+    def read(self, reads: Sequence[Rows], keys: Sequence[Any], *, lock: bool) -> list[Rowsets]:
+        """The rows of each key, in binary primary-key order; whole rows are locked if asked."""
+
+    @abstractmethod
+    def apply(self, writes: Sequence[Write], *, ordered: bool = False) -> list[Written]:
+        """What each write changed, read back from the database.
+
+        Args:
+            writes: of many entities at once.
+            ordered: one by one in the given order, where the grouped order stumbled over a constraint.
+        """
+
+    @abstractmethod
+    def put(self, puts: Sequence[Put], *, ordered: bool = False) -> dict[Ref, Image | None]:
+        """Every row as it stands after it was made what its target says.
+
+        Raises:
+            Referenced: rows of others refer to one that would go away.
+        """
+
+    @abstractmethod
+    def fetch(self, refs: Iterable[Ref], *, lock: bool) -> dict[Ref, Image]:
+        """The images of those of the rows that exist."""
+
+    @abstractmethod
+    def violations(self, invariant: Invariant, limit: int) -> list[str]:
+        """Up to `limit` of the rows that the invariant should not return, as text."""
+
+
+class Store(ABC):
+    """One database."""
+
+    kind: str
+    url: str
+
+    @abstractmethod
+    def transaction(self, *, write: bool = True) -> AbstractContextManager[Transaction]:
+        """A transaction that commits at the end of the block, or rolls back on any error.
+
+        Driver errors leave as Backtrail's own, raised from the original.
+        """
+
+    @abstractmethod
+    def check(self, migration: type[Migration]) -> None:
+        """Nothing, where every table and column that the migration names exists and can be used.
+
+        Raises:
+            UsageError: names the first thing that is wrong, and the mend.
+        """
+
+    @abstractmethod
+    def columns(self, table: str) -> Sequence[str] | None:
+        """The names of the table's columns; None where any name goes."""
+
+    @abstractmethod
+    def shape(self, table: str) -> Shape:
+        """The shape of the table's images."""
+
+    @abstractmethod
+    def plan(self, decision: Decision) -> Plan:
+        """The decision encoded.
+
+        Raises:
+            BadValue: a value that its column cannot hold.
+        """
+
+    @abstractmethod
+    def census(self, migration: type[Migration]) -> KeyCensus:
+        """The number and types of the migration's keys.
+
+        Raises:
+            UsageError: keys of mixed type.
+        """
+
+    @abstractmethod
+    def page(self, tx: Transaction, keys: Sequence[Keys], source: int, after: str | None, limit: int) -> KeyPage:
+        """The next distinct keys of one of the migration's sources that none of the sources before it has."""
+
+    @abstractmethod
+    def existing(self, tx: Transaction, migration: type[Migration], keys: Sequence[Any]) -> set[int]:
+        """The positions of those of the keys that are still in one of the migration's sources."""
+
+    @abstractmethod
+    def differences(self, expected: Image | None, found: Image | None) -> list[Difference]:
+        """What differs between two images of one row, column by column; empty where they are identical."""
+
+    @abstractmethod
+    def show(self, image: Image) -> dict[str, Any]:
+        """The image as JSON can show it, by column."""
+
+    @abstractmethod
+    def show_key(self, ref: Ref) -> str:
+        """The row's primary key as the program prints keys."""
+
+    @abstractmethod
+    def record(self, image: Image) -> Record:
+        """The row of an image, as if it had just been read."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Gives all connections back."""
+
+
+def in_columns(image: Image, names: Iterable[str]) -> Iterator[str]:
+    """Those of the names that the image has."""
+    known = set(image.shape.names)
+    return (name for name in names if name in known)
+
+
+Cells = tuple[Any, ...]
+Where = Mapping[str, Any]

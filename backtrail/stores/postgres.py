@@ -1,0 +1,459 @@
+"""PostgreSQL: every value as the server's own text, under settings pinned for the transaction; whole batches through COPY and unnest."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import enum
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import psycopg
+import sqlalchemy as sa
+from psycopg import pq
+from psycopg.adapt import Transformer
+from psycopg.postgres import types as registry
+from psycopg.types.string import TextLoader
+from sqlalchemy.engine import Connection, Engine
+
+from backtrail.errors import (
+    BacktrailError,
+    BadValue,
+    ConstraintFailed,
+    DatabaseFault,
+    PermissionMissing,
+    Retry,
+    SchemaChanged,
+    StorageFull,
+    UnsuitableDatabase,
+)
+from backtrail.migration import Keys, Migration
+from backtrail.stores.cells import tag_server_text
+from backtrail.stores.rows import Cells, SqlTransaction
+from backtrail.stores.sql import SqlStore
+from backtrail.stores.tables import Column, ForeignKey, Table
+from backtrail.values import Opaque
+
+PINNED = (
+    "SELECT set_config('DateStyle', 'ISO, MDY', true), set_config('IntervalStyle', 'postgres', true), set_config('TimeZone', 'UTC', true),"
+    " set_config('bytea_output', 'hex', true), set_config('extra_float_digits', '3', true), set_config('lc_monetary', 'C', true),"
+    " set_config('xmloption', 'content', true), set_config('lock_timeout', %s, true), set_config('search_path', current_setting('search_path'), true),"
+    " (extract(epoch FROM date_trunc('milliseconds', clock_timestamp())) * 1000)::bigint"
+)
+"""Settings under which text in and text out are exact (shared by every transaction), and the time."""
+
+JSON_OIDS = {114, 3802}
+TEXT_OIDS = {18, 19, 25, 1042, 1043}
+KEY_TYPES = {
+    20: "int",
+    21: "int",
+    23: "int",
+    26: "int",
+    2950: "uuid",
+    16: "bool",
+    17: "bytes",
+    1082: "date",
+    1114: "datetime",
+    1184: "datetime",
+    1700: "decimal",
+    700: "number",
+    701: "number",
+} | dict.fromkeys(TEXT_OIDS, "text")
+NUMBERS = {20, 21, 23, 26, 700, 701, 1700}
+INTERVAL, TIMESTAMP = 1186, 1114
+
+
+# -- values -----------------------------------------------------------------------------------------------------------
+
+
+def decoder(oid: int) -> Callable[[str], Any]:
+    """What turns the server's text of a value of that type into a Python value; `Opaque` where Python has none."""
+    if oid in TEXT_OIDS:
+        return str
+    if oid in {20, 21, 23, 26}:
+        return int
+    if oid in JSON_OIDS:
+        return json.loads
+    if oid == INTERVAL:
+        # psycopg makes 30 days of a month, which is another value.
+        return _loaded(oid, refuse=lambda text: "mon" in text or "year" in text)
+    if oid == TIMESTAMP:
+        load = _loaded(oid)
+        return lambda text: _aware(load(text))
+    info = registry.get(oid)
+    if info is None or info.name.endswith(("range", "multirange")):
+        return str if info is None else Opaque
+    return _loaded(oid)
+
+
+def _aware(value: Any) -> Any:
+    # A timestamp without zone is taken as UTC: authors never meet a naive time.
+    return value.replace(tzinfo=dt.UTC) if isinstance(value, dt.datetime) else value
+
+
+def _loaded(oid: int, refuse: Callable[[str], bool] = lambda _: False) -> Callable[[str], Any]:
+    loader = Transformer(None).get_loader(oid, pq.Format.TEXT)
+
+    def decode(text: str) -> Any:
+        if refuse(text):
+            return Opaque(text)
+        try:
+            return loader.load(text.encode())
+        except (psycopg.DataError, ValueError, OverflowError, ArithmeticError):
+            return Opaque(text)
+
+    return decode
+
+
+def encoder(table: str, name: str, oid: int) -> Callable[[Any], str]:
+    """What turns Python values into text that the server reads as a value of that type."""
+
+    def encode(value: Any) -> str:
+        if isinstance(value, Opaque):
+            return str(value.exact)
+        try:
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False) if oid in JSON_OIDS else server_text(value, oid)
+            text.encode()  # a lone surrogate is a ValueError
+        except (TypeError, ValueError) as error:
+            raise BadValue(f"{table}.{name} cannot hold a value of type {type(value).__name__}") from error
+        if "\0" in text:
+            raise BadValue(f"{table}.{name} cannot hold text with a NUL character")
+        return text
+
+    return encode
+
+
+def server_text(value: Any, oid: int = 0) -> str:
+    """The value as text for the server's input functions.
+
+    Raises:
+        TypeError: no type of PostgreSQL takes it.
+    """
+    match value:
+        case enum.Enum():
+            return server_text(value.value, oid)
+        case str():
+            return str(value)
+        case bool():
+            return "t" if value else "f"
+        case int() | decimal.Decimal() | uuid.UUID():
+            return str(value)
+        case float():
+            return repr(value).replace("inf", "Infinity").replace("nan", "NaN")
+        case dt.datetime():
+            # A timestamp without zone drops the offset of its text, so the time goes there as UTC.
+            return str(value.astimezone(dt.UTC).replace(tzinfo=None)) if value.tzinfo and oid == TIMESTAMP else value.isoformat()
+        case dt.date() | dt.time():
+            return value.isoformat()
+        case dt.timedelta():
+            return f"{value.days} days {value.seconds}.{value.microseconds:06d} seconds"
+        case bytes() | bytearray() | memoryview():
+            return "\\x" + bytes(value).hex()
+        case list() | tuple():
+            return "{" + ",".join(_element(item) for item in value) + "}"
+        case dict() | set() | frozenset():
+            raise TypeError
+    if type(value).__module__ not in {"ipaddress", "fractions"}:
+        raise TypeError  # the text of an unknown object is its address, or worse, looks like a value
+    return str(value)
+
+
+def _element(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, (list, tuple)):
+        return server_text(value)
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else server_text(value)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+# -- the transaction --------------------------------------------------------------------------------------------------
+
+
+class PostgresTransaction(SqlTransaction):
+    """A transaction on PostgreSQL, read committed, with pinned settings."""
+
+    same = "IS NOT DISTINCT FROM"
+    join = "JOIN"
+    lock_clause = "FOR NO KEY UPDATE OF t"
+    nulls_first = False
+    duplicate = psycopg.errors.UniqueViolation
+
+    def __init__(self, store: SqlStore, connection: Connection) -> None:
+        super().__init__(store, connection)
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, psycopg.Connection)  # noqa: S101 -- this store makes no other
+        self.raw = raw
+        # psycopg takes parameters for a statement with marks only; the pinned settings are the transaction's first round trip.
+        epoch = self.raw.execute(PINNED, (f"{store.lock_timeout_ms}ms",)).fetchone()
+        assert epoch is not None  # noqa: S101 -- a SELECT without FROM has one row
+        self._now = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(milliseconds=epoch[-1])
+
+    @property
+    def now(self) -> dt.datetime:
+        return self._now
+
+    @cached_property
+    def text_cursor(self) -> psycopg.Cursor[Any]:
+        """A cursor that gives every column as the server's text."""
+        cursor = self.raw.cursor()
+        for info in registry:
+            cursor.adapters.register_loader(info.oid, TextLoader)
+            if info.array_oid:
+                cursor.adapters.register_loader(info.array_oid, TextLoader)
+        return cursor
+
+    def rows_of(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self.text_cursor.execute(sql, parameters or None).fetchall()
+
+    def values(self, rows: Sequence[Cells]) -> tuple[str, list[Any]]:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        marks = ["%s::int[]"] + ["%s::text[]"] * (len(columns) - 1)
+        names = ", ".join(f"column{at + 1}" for at in range(len(columns)))
+        return f"unnest({', '.join(marks)}) AS k({names})", columns
+
+    def cast(self, expression: str, column: Column) -> str:
+        return f"{expression}::{column.cast}"
+
+    def binary(self, expression: str) -> str:
+        return f'{expression}::text COLLATE "C"'
+
+    def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Cells]) -> None:
+        if not columns:
+            for _ in rows:
+                self.raw.execute(f"INSERT INTO {table.sql} DEFAULT VALUES")
+            return
+        names = ", ".join(map(self.quote, columns))
+        with self.raw.cursor().copy(f"COPY {table.sql} ({names}) FROM STDIN".replace("%%", "%")) as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    def insert_one(self, table: Table, columns: Sequence[str], row: Cells) -> list[Any]:
+        names = ", ".join(map(self.quote, columns))
+        marks = ", ".join(f"%s::{table.by_name[name].cast}" for name in columns)
+        body = f"({names}) VALUES ({marks})" if columns else "DEFAULT VALUES"
+        sql = f"INSERT INTO {table.sql} {body} RETURNING {', '.join(map(self.quote, table.key))}"
+        return list(self.rows_of(sql, list(row))[0])
+
+    def update(self, table: Table, columns: Sequence[str], rows: Sequence[tuple[Cells, Cells]]) -> None:
+        flat = [(at, *key, *cells) for at, (key, cells) in enumerate(rows)]
+        values, parameters = self.values(flat)
+        first = len(table.key) + 2
+        sets = ", ".join(
+            f"{self.quote(name)} = {self.cast(f'k.column{first + at}', table.by_name[name])}" for at, name in enumerate(columns)
+        )
+        self.raw.execute(f"UPDATE {table.sql} t SET {sets} FROM {values} WHERE {self._key(table)}", parameters)
+
+    def delete(self, table: Table, keys: Sequence[Cells]) -> None:
+        values, parameters = self.values([(at, *key) for at, key in enumerate(keys)])
+        self.raw.execute(f"DELETE FROM {table.sql} t USING {values} WHERE {self._key(table)}", parameters)
+
+    def _key(self, table: Table) -> str:
+        return " AND ".join(
+            f"t.{self.quote(column.name)} = {self.cast(f'k.column{at + 2}', column)}"
+            for at, column in enumerate(table.key_columns)
+        )
+
+    def draw_keys(self, table: Table, columns: Sequence[str], number: int) -> list[Cells] | None:
+        defaults = [table.by_name[name].default for name in columns]
+        if None in defaults:
+            return None
+        # The expressions are the catalogue's own text of the columns' defaults.
+        sql = f"SELECT {', '.join(map(str, defaults))} FROM generate_series(1, {int(number)})"
+        return [list(row) for row in self.rows_of(sql)]
+
+    def bulk(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        names = ", ".join(map(self.quote, columns))
+        with self.raw.cursor().copy(f"COPY backtrail.{self.quote(table)} ({names}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+
+
+# -- the store --------------------------------------------------------------------------------------------------------
+
+COLUMNS = """
+SELECT a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, a.attgenerated <> '', a.attidentity <> '',
+       pg_get_expr(d.adbin, d.adrelid), format_type(a.atttypid, -1),
+       CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END::int, t.typname = 'citext' OR coalesce(NOT c.collisdeterministic, false),
+       pg_get_serial_sequence(quote_ident(n.nspname) || '.' || quote_ident(r.relname), a.attname)
+FROM pg_attribute a
+JOIN pg_class r ON r.oid = a.attrelid JOIN pg_namespace n ON n.oid = r.relnamespace JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+LEFT JOIN pg_collation c ON c.oid = a.attcollation
+WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+
+UNIQUE = """
+SELECT i.indisprimary, array_agg(a.attname ORDER BY k.ord)
+FROM pg_index i CROSS JOIN unnest(i.indkey::int[]) WITH ORDINALITY k(num, ord)
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.num
+WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
+GROUP BY i.indexrelid, i.indisprimary ORDER BY i.indisprimary DESC
+"""
+
+FOREIGN = """
+SELECT c.conrelid::int, c.confrelid::int,
+       (SELECT array_agg(a.attname ORDER BY k.ord) FROM unnest(c.conkey) WITH ORDINALITY k(num, ord)
+        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.num),
+       (SELECT array_agg(a.attname ORDER BY k.ord) FROM unnest(c.confkey) WITH ORDINALITY k(num, ord)
+        JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.num),
+       CASE WHEN pg_table_is_visible(o.oid) THEN o.relname ELSE n.nspname || '.' || o.relname END
+FROM pg_constraint c JOIN pg_class o ON o.oid = CASE WHEN c.conrelid = %s THEN c.confrelid ELSE c.conrelid END
+JOIN pg_namespace n ON n.oid = o.relnamespace
+WHERE c.contype = 'f' AND c.conparentid = 0 AND (c.conrelid = %s OR c.confrelid = %s)
+"""
+
+
+class PostgresStore(SqlStore):
+    """A PostgreSQL database."""
+
+    kind = "postgres"
+    driver_errors: ClassVar[tuple[type[Exception], ...]] = (psycopg.Error,)
+
+    def _make_engine(self) -> Engine:
+        url = sa.make_url(self.url).set(drivername="postgresql+psycopg")
+        # No prepared statements and no session settings: both break behind a pooler in transaction mode.
+        arguments = {"prepare_threshold": None, "connect_timeout": 10, "application_name": "backtrail", "client_encoding": "utf8"}
+        return sa.create_engine(url, pool_size=2, max_overflow=2, pool_pre_ping=True, connect_args=arguments)
+
+    def _options(self, write: bool) -> dict[str, Any]:
+        return {} if write else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+    def _transaction(self, connection: Connection) -> PostgresTransaction:
+        return PostgresTransaction(self, connection)
+
+    def _is_dead(self, connection: Connection) -> bool:
+        raw = connection.connection.driver_connection
+        return bool(raw.closed or raw.broken) if isinstance(raw, psycopg.Connection) else True
+
+    def mark(self, column: Column) -> str:
+        return f"%s::{column.cast}"
+
+    def _table_names(self, connection: Connection) -> list[str]:
+        sql = (
+            "SELECT CASE WHEN pg_table_is_visible(c.oid) THEN relname ELSE nspname || '.' || relname END FROM pg_class c"
+            " JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p', 'v', 'm', 'f')"
+            " AND nspname NOT IN ('pg_catalog', 'information_schema', 'backtrail') AND nspname NOT LIKE 'pg_%%'"
+        )
+        return [name for (name,) in connection.exec_driver_sql(sql, ())]
+
+    def _reflect(self, connection: Connection, name: str) -> Table | None:
+        schema, _, bare = name.rpartition(".")
+        found = connection.exec_driver_sql(
+            "SELECT c.oid::int, n.nspname, c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (c.relname = %s AND pg_table_is_visible(c.oid) OR c.relname = %s AND n.nspname = %s)",
+            (name, bare, schema),
+        ).first()
+        if found is None:
+            return None
+        oid, schema, bare, kind = found
+        columns = tuple(_column(name, row) for row in connection.exec_driver_sql(COLUMNS, (oid,)))
+        nullable = {column.name for column in columns if column.nullable}
+        unique = [(primary, tuple(names)) for primary, names in connection.exec_driver_sql(UNIQUE, (oid,))]
+        key = next((names for primary, names in unique if primary or not set(names) & nullable), ())
+        targets, incoming = set(), []
+        for source, target, names, others, other in connection.exec_driver_sql(FOREIGN, (oid, oid, oid)):
+            if source == oid:
+                targets.add(name if target == oid else other)
+            if target == oid:
+                incoming.append(ForeignKey(name if source == oid else other, tuple(names), name, tuple(others)))
+        return Table(
+            name=name,
+            sql=f"{self.quote(schema)}.{self.quote(bare)}",
+            columns=columns,
+            tag=tag_server_text,
+            key=key,
+            unique=frozenset(frozenset(names) for _, names in unique),
+            targets=frozenset(targets),
+            incoming=tuple(incoming),
+            lockable=kind in ("r", "p"),
+        )
+
+    def _key_types(self, tx: SqlTransaction, keys: Keys, table: Table) -> tuple[str, ...]:
+        return tuple(table.by_name[name].key_type for name in keys.columns)
+
+    def check(self, migration: type[Migration]) -> None:
+        super().check(migration)
+        with self.transaction(write=False) as tx:
+            recovering = tx.rows_of("SELECT pg_is_in_recovery()")[0][0]
+            if recovering == "t":
+                raise UnsuitableDatabase("the database is a read-only replica: give the address of its primary")
+            names = (
+                {rows.table for rows in migration.reads} | set(migration.writes) | {keys.table for keys in migration.all_keys()}
+            )
+            for name in sorted(names):
+                sql = "SELECT row_security_active(%s::regclass)"
+                if tx.rows_of(sql, [self.table(name).sql.replace("%%", "%")])[0][0] == "t":
+                    raise UnsuitableDatabase(
+                        f"row-level security would hide rows of {name} from this user: run as its owner, or as a user with BYPASSRLS"
+                    )
+
+    def translate(self, error: Exception) -> BacktrailError:
+        if isinstance(error, sa.exc.DBAPIError) and isinstance(error.orig, Exception):
+            return self.translate(error.orig)
+        if isinstance(error, sa.exc.TimeoutError):
+            return Retry("no free connection to the database")
+        if not isinstance(error, psycopg.Error):
+            return DatabaseFault(type(error).__name__)
+        return _translated(error)
+
+
+def _column(table: str, row: Any) -> Column:
+    name, kind, nullable, generated, _identity, default, cast, oid, folds, sequence = row
+    if sequence is not None:
+        default = "nextval('" + sequence.replace("'", "''") + "'::regclass)"
+    number = oid in NUMBERS
+    return Column(
+        name=name,
+        type=kind,
+        nullable=nullable,
+        decode=decoder(oid),
+        encode=encoder(table, name, oid),
+        order=decimal.Decimal if number and oid not in {20, 21, 23, 26} else int if number else str,
+        cast=cast.replace("%", "%%"),
+        key_type=KEY_TYPES.get(oid, "other"),
+        generated=generated,
+        default=default,
+        folds=folds,
+    )
+
+
+def _translated(error: psycopg.Error) -> BacktrailError:
+    """One of ours, by the error's SQLSTATE (PostgreSQL's documentation, appendix A).
+
+    Only names go into the message: the server's own text quotes values of the user's columns.
+    """
+    diag, state = error.diag, error.sqlstate
+    name = type(error).__name__
+    if state is None:
+        # No answer from the server: the connection was not made, or was lost.
+        if isinstance(error, psycopg.OperationalError):
+            return Retry("the connection to the database was lost or refused")
+        return (
+            BadValue(f"a value cannot be sent to the database ({name})")
+            if isinstance(error, psycopg.DataError)
+            else DatabaseFault(name)
+        )
+    where = ".".join(part for part in (diag.table_name, diag.column_name) if part)
+    what = f"{name}{f' on {where}' if where else ''}{f', constraint {diag.constraint_name}' if diag.constraint_name else ''}"
+    if state in {"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "53300", "25P03", "57P05"} or state.startswith(
+        "08"
+    ):
+        return Retry(what)
+    if state.startswith("28") or state == "3D000":
+        return UnsuitableDatabase(f"the database refuses this user or does not exist ({name}): check database_url")
+    if state in {"42501", "25006"}:
+        return PermissionMissing(f"{what}: the database user may not do this")
+    if state.startswith(("53", "58")):
+        return StorageFull(f"{what}: the server has no room or cannot write its files")
+    if state == "0A000" and "cached plan" in str(error):
+        return Retry(what)
+    if state.startswith(("22", "23", "P0", "44", "27", "54", "21", "09", "2F", "38", "39")):
+        return ConstraintFailed(what)
+    if state.startswith("42"):
+        # The statements are ours and right for the schema that was reflected, so it is another now.
+        return SchemaChanged(f"{what}: {diag.message_primary}" if state in {"42P01", "42703"} else what)
+    return DatabaseFault(f"{what} ({state})")

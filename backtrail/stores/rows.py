@@ -1,0 +1,460 @@
+"""One transaction on an SQL database: a whole batch read at once, written at once, and read back.
+
+Rows are found by joining with `k`, a small table of the values looked for, whose columns are called column1, column2 … (the names
+that SQLite gives to the columns of VALUES). column1 is always the position of what the row was looked for.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sqlalchemy.engine import Connection
+
+from backtrail.entity import NewRow
+from backtrail.errors import BadValue, Referenced, SchemaChanged
+from backtrail.image import Image, Ref, Written, join_cells, split_cells
+from backtrail.migration import Invariant, Keys, Rows
+from backtrail.stores.base import Put, Rowsets, Transaction, Write
+from backtrail.stores.cells import ref_cells, ref_key, show_cell, untag
+from backtrail.stores.tables import Column, Table
+
+if TYPE_CHECKING:
+    from backtrail.stores.sql import SqlStore
+
+Cells = Sequence[Any]
+
+
+class SqlTransaction(Transaction):
+    """A transaction behind an SQLAlchemy connection."""
+
+    same: ClassVar[str]
+    """The operator that finds NULL equal to NULL."""
+    join: ClassVar[str]
+    """How `k` is joined, so that it drives the join."""
+    lock_clause: ClassVar[str]
+    nulls_first: ClassVar[bool]
+
+    def __init__(self, store: SqlStore, connection: Connection) -> None:
+        self.store = store
+        self.connection = connection
+
+    def quote(self, name: str) -> str:
+        """The quoted identifier."""
+        return self.store.quote(name)
+
+    # -- what each database does its own way ----------------------------------------------------------------------
+
+    @abstractmethod
+    def rows_of(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The exact cells that a statement returns."""
+
+    @abstractmethod
+    def values(self, rows: Sequence[Cells]) -> tuple[str, list[Any]]:
+        """The table `k` of the rows as SQL, with its parameters. The first column holds integers."""
+
+    @abstractmethod
+    def cast(self, expression: str, column: Column) -> str:
+        """The expression, a value of `k`, as a value of the column's type."""
+
+    @abstractmethod
+    def binary(self, expression: str) -> str:
+        """The expression in binary order, for columns under whose collation different values are equal."""
+
+    @abstractmethod
+    def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Cells]) -> None:
+        """Nothing; the rows are in the table."""
+
+    @abstractmethod
+    def insert_one(self, table: Table, columns: Sequence[str], row: Cells) -> list[Any]:
+        """The key cells that the database gave the row that was inserted."""
+
+    @abstractmethod
+    def update(self, table: Table, columns: Sequence[str], rows: Sequence[tuple[Cells, Cells]]) -> None:
+        """Nothing; each row, by the cells of its key, has the new cells."""
+
+    @abstractmethod
+    def delete(self, table: Table, keys: Sequence[Cells]) -> None:
+        """Nothing; the rows of those keys are gone."""
+
+    @abstractmethod
+    def draw_keys(self, table: Table, columns: Sequence[str], number: int) -> list[Cells] | None:
+        """Values for key columns that a row leaves out, taken from their defaults; None where only an insert gives them."""
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def read(self, reads: Sequence[Rows], keys: Sequence[Any], *, lock: bool) -> list[Rowsets]:
+        found: list[Rowsets] = [{} for _ in keys]
+        for rows in reads:
+            table = self.store.table(rows.table)
+            names = table.names if rows.columns is None else _in_order(table, {*table.key, *rows.by, *rows.columns})
+            by = [table.by_name[name] for name in rows.by]
+            pairs = list(self._pairs(rows, by, keys, found))
+            groups = self._grouped(table, names, by, pairs, len(keys), rows, lock=lock and rows.columns is None)
+            for rowsets, records in zip(found, groups, strict=True):
+                rowsets[rows.name] = records
+        return found
+
+    def _pairs(self, rows: Rows, by: Sequence[Column], keys: Sequence[Any], found: list[Rowsets]) -> Iterator[Cells]:
+        if rows.via is None:
+            for at, key in enumerate(keys):
+                value = key if rows.key is None else rows.key(key)
+                parts = value if isinstance(value, tuple) else (value,)
+                if len(parts) != len(by):
+                    raise SchemaChanged(
+                        f"Rows({rows.table!r}) finds rows by {len(by)} columns, and the key has {len(parts)} values"
+                    )
+                yield (at, *(None if part is None else column.encode(part) for column, part in zip(by, parts, strict=True)))
+            return
+        name, column = rows.via
+        for at, rowsets in enumerate(found):
+            cells = dict.fromkeys(record.cell(column) for record in rowsets[name])  # type: ignore[attr-defined] # our own records
+            yield from ((at, cell) for cell in cells if cell is not None)
+
+    def _grouped(
+        self,
+        table: Table,
+        names: Sequence[str],
+        by: Sequence[Column],
+        pairs: Sequence[Cells],
+        number: int,
+        rows: Rows,
+        *,
+        lock: bool,
+    ) -> list[list[Any]]:
+        from backtrail.stores.sql import SqlRecord
+
+        groups: list[list[Any]] = [[] for _ in range(number)]
+        if not pairs:
+            return groups
+        positions = {name: at + 1 for at, name in enumerate(names)}
+        whole = rows.columns is None
+        for cells in self.join_rows(table, names, by, pairs, lock=lock):
+            groups[int(cells[0])].append(SqlRecord(table, cells, positions, whole))
+        order = _order(table, positions)
+        for group in groups:
+            if len(group) > 1:
+                group.sort(key=order)
+                if rows.via is not None:
+                    group[:] = _distinct(group)
+        return groups
+
+    def join_rows(
+        self, table: Table, names: Sequence[str], by: Sequence[Column], pairs: Sequence[Cells], *, lock: bool
+    ) -> list[tuple[Any, ...]]:
+        """The position and the named cells of every row whose columns equal one of the pairs."""
+        columns = ", ".join(f"t.{self.quote(name)}" for name in names)
+        clause = f" {self.lock_clause}" if lock and self.lock_clause and table.lockable else ""
+        return [
+            row
+            for chunk in self._chunks(pairs)
+            for sql, parameters in [self._joined(table, by, chunk)]
+            for row in self.rows_of(f"SELECT k.column1, {columns} FROM {sql}{clause}", parameters)
+        ]
+
+    def _joined(self, table: Table, by: Sequence[Column], pairs: Sequence[Cells], alias: str = "t") -> tuple[str, list[Any]]:
+        values, parameters = self.values(pairs)
+        conditions = []
+        for at, column in enumerate(by):
+            operator = self.same if any(pair[at + 1] is None for pair in pairs) else "="
+            conditions.append(f"{alias}.{self.quote(column.name)} {operator} {self.cast(f'k.column{at + 2}', column)}")
+        return f"{values} {self.join} {table.sql} {alias} ON {' AND '.join(conditions)}", parameters
+
+    chunk: ClassVar[int] = 1_000_000
+
+    def _chunks(self, rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        return (rows[at : at + self.chunk] for at in range(0, len(rows), self.chunk))
+
+    def fetch(self, refs: Iterable[Ref], *, lock: bool) -> dict[Ref, Image]:
+        images: dict[Ref, Image] = {}
+        for name, of_table in _by(refs, lambda ref: ref.table).items():
+            table = self.store.table(name)
+            pairs = [(at, *ref_cells(ref.key)) for at, ref in enumerate(of_table)]
+            for cells in self.join_rows(table, table.names, table.key_columns, pairs, lock=lock):
+                images[of_table[int(cells[0])]] = _image(table, cells[1:])
+        return images
+
+    def violations(self, invariant: Invariant, limit: int) -> list[str]:
+        rows = self.rows_of(str(invariant.query))
+        return [", ".join(str(show_cell(cell)) for cell in row) for row in rows[:limit]]
+
+    # -- keys -----------------------------------------------------------------------------------------------------
+
+    def count(self, table: Table, columns: tuple[str, ...], condition: str, parameters: Sequence[Any], unique: bool) -> int:
+        """The number of distinct keys."""
+        terms = ", ".join(self._terms(table, columns))
+        some = self._some(columns)
+        inner = f"FROM {table.sql} t WHERE {condition} AND {some}"
+        sql = f"SELECT count(*) {inner}" if unique else f"SELECT count(*) FROM (SELECT 1 {inner} GROUP BY {terms}) q"
+        return int(self.rows_of(sql, parameters)[0][0])
+
+    def count_null(self, table: Table, keys: Keys, where: tuple[str, list[Any]]) -> int:
+        """The number of rows that have no key."""
+        if all(not table.by_name[name].nullable for name in keys.columns):
+            return 0
+        condition, parameters = where
+        sql = f"SELECT count(*) FROM {table.sql} t WHERE {condition} AND NOT {self._some(keys.columns)}"
+        return int(self.rows_of(sql, parameters)[0][0])
+
+    def page(
+        self,
+        table: Table,
+        columns: tuple[str, ...],
+        condition: str,
+        parameters: Sequence[Any],
+        unique: bool,
+        last: Cells | None,
+        limit: int,
+    ) -> list[tuple[Any, ...]]:
+        """The cells of the next distinct keys, in the order of the column's own index."""
+        terms = self._terms(table, columns)
+        named = ", ".join(f"t.{self.quote(name)}" for name in columns)
+        after, more = ("", []) if last is None else self._after(table, columns, last)
+        group = "" if unique else f"GROUP BY {', '.join(terms)} "
+        sql = f"SELECT {named} FROM {table.sql} t WHERE {condition} AND {self._some(columns)}{after} {group}ORDER BY {', '.join(terms)} LIMIT {int(limit)}"
+        return self.rows_of(sql, [*parameters, *more])
+
+    def positions(
+        self, table: Table, columns: Sequence[Column], pairs: Sequence[Cells], condition: str, parameters: Sequence[Any]
+    ) -> set[int]:
+        """The positions of those of the pairs that some row has."""
+        found: set[int] = set()
+        for chunk in self._chunks(pairs):
+            sql, more = self._joined(table, columns, chunk)
+            rows = self.rows_of(f"SELECT DISTINCT k.column1 FROM {sql} WHERE {condition}", [*more, *parameters])
+            found.update(int(row[0]) for row in rows)
+        return found
+
+    def _some(self, columns: Sequence[str]) -> str:
+        """That not all of the columns are NULL."""
+        return "(" + " OR ".join(f"t.{self.quote(name)} IS NOT NULL" for name in columns) + ")"
+
+    def _terms(self, table: Table, columns: Sequence[str]) -> list[str]:
+        # A case-insensitive column is ordered by its own collation first, so that its index serves, and then by its bytes, so that
+        # no two different values are one key.
+        terms = []
+        for name in columns:
+            sql = f"t.{self.quote(name)}"
+            terms += [sql, self.binary(sql)] if table.by_name[name].folds else [sql]
+        return terms
+
+    def _after(self, table: Table, columns: tuple[str, ...], last: Cells) -> tuple[str, list[Any]]:
+        """The condition that a key comes after the last one in the order of `_terms`, and its parameters."""
+        expressions: list[tuple[str, Any, str, bool]] = []
+        for name, cell in zip(columns, last, strict=True):
+            column = table.by_name[name]
+            nullable = column.nullable and len(columns) > 1
+            expressions.append((f"t.{self.quote(name)}", cell, self.store.mark(column), nullable))
+            if column.folds:
+                expressions.append(
+                    (self.binary(f"t.{self.quote(name)}"), cell, "%s" if self.store.kind == "postgres" else "?", nullable)
+                )
+        if len(expressions) > 1 and not any(nullable for *_, nullable in expressions) and None not in last:
+            left = ", ".join(sql for sql, *_ in expressions)
+            right = ", ".join(mark for *_, mark, _ in expressions)
+            return f" AND ({left}) > ({right})", [cell for _, cell, *_ in expressions]
+        sql, parameters = self._lexicographic(expressions)
+        return f" AND ({sql})", parameters
+
+    def _lexicographic(self, expressions: Sequence[tuple[str, Any, str, bool]]) -> tuple[str, list[Any]]:
+        (sql, cell, mark, nullable), rest = expressions[0], expressions[1:]
+        if cell is None:
+            greater, parameters = (f"{sql} IS NOT NULL", []) if self.nulls_first else ("1 = 0", [])
+            equal, same = f"{sql} IS NULL", []
+        else:
+            greater, parameters = f"{sql} > {mark}", [cell]
+            if nullable and not self.nulls_first:
+                greater = f"({greater} OR {sql} IS NULL)"
+            equal, same = f"{sql} = {mark}", [cell]
+        if not rest:
+            return greater, parameters
+        inner, more = self._lexicographic(rest)
+        return f"{greater} OR ({equal} AND ({inner}))", [*parameters, *same, *more]
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def apply(self, writes: Sequence[Write], *, ordered: bool = False) -> list[Written]:
+        given: dict[int, Cells] = {}
+        for group in self._groups(writes, lambda write: write.op, ("create", "update", "delete"), ordered):
+            table = self.store.table(group[0].table)
+            match group[0].op:
+                case "create":
+                    self._create(table, group, given)
+                case "update":
+                    keyed = [(ref_cells(_known(write.ref).key), self._resolve(write.cells, given)) for write in group]
+                    self.update(table, group[0].columns, keyed)
+                case "delete":
+                    self._refuse_references(table, [_known(write.ref) for write in group])
+                    self.delete(table, [ref_cells(_known(write.ref).key) for write in group])
+        return self._written(writes, given)
+
+    def _groups(self, items: Sequence[Any], op: Callable[[Any], str], order: Sequence[str], ordered: bool) -> Iterator[list[Any]]:
+        """The items in groups that one statement can carry out: as given, or by kind and along the foreign keys."""
+
+        def kind(item: Any) -> Hashable:
+            return op(item), item.table, item.columns
+
+        if ordered:
+            yield from (list(group) for _, group in groupby(items, kind))
+            return
+        tables = self.store.tables_in_order(frozenset(item.table for item in items))
+        groups = _by(items, kind)
+        for name in order:
+            for table in reversed(tables) if name == "delete" else tables:
+                yield from (group for (of, at, _), group in groups.items() if of == name and at == table)
+
+    def _create(self, table: Table, group: Sequence[Write], given: dict[int, Cells]) -> None:
+        columns = group[0].columns
+        missing = [name for name in table.key if name not in columns]
+        if not missing:
+            rows = []
+            for write in group:
+                # One at a time: a row may refer to a row before it in this very group.
+                cells = self._resolve(write.cells, given)
+                given[id(write.row)] = [cells[columns.index(name)] for name in table.key]
+                rows.append(cells)
+            self.insert(table, columns, rows)
+            return
+        drawn = self.draw_keys(table, missing, len(group))
+        if drawn is None:
+            for write in group:
+                given[id(write.row)] = self.insert_one(table, columns, self._resolve(write.cells, given))
+            return
+        rows = []
+        names = (*columns, *missing)
+        for write, more in zip(group, drawn, strict=True):
+            cells = [*self._resolve(write.cells, given), *more]
+            given[id(write.row)] = [cells[names.index(name)] for name in table.key]
+            rows.append(cells)
+        self.insert(table, names, rows)
+
+    def _resolve(self, cells: Cells, given: dict[int, Cells]) -> list[Any]:
+        return [self._key_of(cell, given) if isinstance(cell, NewRow) else cell for cell in cells]
+
+    @staticmethod
+    def _key_of(row: NewRow, given: dict[int, Cells]) -> Any:
+        key = given.get(id(row))
+        if key is None:
+            raise BadValue(
+                f"a new row of {row.table} is used as a value before it is created: create it first, or break the circle"
+            )
+        if len(key) != 1:
+            raise BadValue(f"a new row of {row.table} has a key of {len(key)} columns and cannot stand as one value")
+        return key[0]
+
+    def _written(self, writes: Sequence[Write], given: dict[int, Cells]) -> list[Written]:
+        after: dict[int, tuple[Ref, Image]] = {}
+        standing = [write for write in writes if write.op != "delete"]
+        for name, group in _by(standing, lambda write: write.table).items():
+            table = self.store.table(name)
+            keys = [given[id(write.row)] if write.op == "create" else ref_cells(_known(write.ref).key) for write in group]
+            pairs = [(at, *key) for at, key in enumerate(keys)]
+            for cells in self.join_rows(table, table.names, table.key_columns, pairs, lock=False):
+                ref = Ref(name, ref_key([table.tag(cells[at + 1]) for at in table.key_positions]))
+                after[id(group[int(cells[0])])] = ref, _image(table, cells[1:])
+        return [self._one_written(write, after.get(id(write))) for write in writes]
+
+    @staticmethod
+    def _one_written(write: Write, after: tuple[Ref, Image] | None) -> Written:
+        before = write.record.image() if write.record is not None else None
+        if write.op == "delete":
+            return Written(_known(write.ref), before, None)
+        if after is None:
+            raise BadValue(f"a row of {write.table} was written and is not there: a trigger, a rule or row security took it away")
+        ref, image = after
+        return Written(ref, before, image)
+
+    def _refuse_references(self, table: Table, refs: Sequence[Ref]) -> None:
+        for key in table.incoming:
+            other = self.store.table(key.table)
+            pairs = [(at, *ref_cells(ref.key)) for at, ref in enumerate(refs)]
+            for chunk in self._chunks(pairs):
+                sql, parameters = self._joined(table, table.key_columns, chunk)
+                match = " AND ".join(
+                    f"o.{self.quote(a)} = t.{self.quote(b)}" for a, b in zip(key.columns, key.target_columns, strict=True)
+                )
+                own = ", ".join(f"o.{self.quote(name)}" for name in other.key) or "1"
+                rows = self.rows_of(f"SELECT k.column1, {own} FROM {sql} JOIN {other.sql} o ON {match}", parameters)
+                going = {ref.key for ref in refs} if key.table == table.name else set()
+                strangers = [row for row in rows if ref_key([other.tag(cell) for cell in row[1:]]) not in going]
+                if strangers:
+                    raise Referenced(
+                        f"{len(strangers)} row(s) of {key.table} refer by {', '.join(key.columns)} to rows of {table.name} that would go away"
+                    )
+
+    # -- going back and forth -------------------------------------------------------------------------------------
+
+    def put(self, puts: Sequence[Put], *, ordered: bool = False) -> dict[Ref, Image | None]:
+        steps = [step for step in map(self._step, puts) if step is not None]
+        for group in self._groups(steps, lambda step: step.op, ("create", "update", "delete"), ordered):
+            table = self.store.table(group[0].table)
+            match group[0].op:
+                case "create":
+                    self.insert(table, group[0].columns, [step.cells for step in group])
+                case "update":
+                    self.update(table, group[0].columns, [(ref_cells(_known(step.ref).key), step.cells) for step in group])
+                case "delete":
+                    self._refuse_references(table, [_known(step.ref) for step in group])
+                    self.delete(table, [ref_cells(_known(step.ref).key) for step in group])
+        live = self.fetch([put.ref for put in puts], lock=False)
+        return {put.ref: live.get(put.ref) for put in puts}
+
+    def _step(self, put: Put) -> Write | None:
+        table = self.store.table(put.ref.table)
+        if put.target is None:
+            return None if put.live is None else Write("delete", table.name, ref=put.ref)
+        target = dict(zip(put.target.shape.columns, split_cells(put.target.data), strict=True))
+        for name, kind in target:
+            column = table.by_name.get(name)
+            if column is None or column.type != kind:
+                raise SchemaChanged(
+                    f"{table.name}.{name} was {kind} and is {column.type if column else 'gone'}: the row cannot be restored"
+                )
+        if put.live is None:
+            names = [name for name, _ in target if not table.by_name[name].generated]
+            return Write("create", table.name, tuple(names), [untag(cell) for (name, _), cell in target.items() if name in names])
+        live = dict(zip(put.live.shape.columns, split_cells(put.live.data), strict=True))
+        changed = [at for at in target if target[at] != live.get(at) and not table.by_name[at[0]].generated]
+        if not changed:
+            return None
+        return Write("update", table.name, tuple(name for name, _ in changed), [untag(target[at]) for at in changed], ref=put.ref)
+
+
+def _known(ref: Ref | None) -> Ref:
+    assert ref is not None  # noqa: S101 -- only creates have no key yet
+    return ref
+
+
+def _image(table: Table, cells: Cells) -> Image:
+    tag = table.tag
+    return Image(table.shape, join_cells([tag(cell) for cell in cells]))
+
+
+def _in_order(table: Table, names: set[str]) -> tuple[str, ...]:
+    return tuple(name for name in table.names if name in names)
+
+
+def _by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
+    groups: dict[Any, list[Any]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return groups
+
+
+def _order(table: Table, positions: dict[str, int]) -> Callable[[Any], Any]:
+    columns = table.key_columns or tuple(table.by_name[name] for name in positions)
+    parts = [(positions[column.name], column.order) for column in columns]
+    if len(parts) == 1:
+        at, order = parts[0]
+        return lambda record: order(record.cells[at])
+    return lambda record: [order(record.cells[at]) for at, order in parts]
+
+
+def _distinct(records: Sequence[Any]) -> list[Any]:
+    seen: dict[Any, Any] = {}
+    for record in records:
+        seen.setdefault(record.ref if record.table.key else id(record), record)
+    return list(seen.values())

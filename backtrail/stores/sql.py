@@ -1,0 +1,418 @@
+"""What SQLite and PostgreSQL share as stores: reflected tables, encoded decisions, keys in pages, images compared and shown."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from backtrail.changes import Create, Decision, Delete, Update
+from backtrail.entity import NewRow, Record, Row, note_json
+from backtrail.errors import AuthorMistake, BacktrailError, UnknownName, UsageError
+from backtrail.image import Image, Ref, Shape, join_cells, split_cells
+from backtrail.keys import type_of
+from backtrail.migration import Keys, Migration, Rows
+from backtrail.stores.base import Difference, KeyCensus, KeyPage, Plan, Store, Transaction, Write
+from backtrail.stores.cells import ref_cells, ref_key, show_cell, untag
+from backtrail.stores.rows import SqlTransaction
+from backtrail.stores.tables import Column, Table, in_foreign_key_order, one_of
+
+
+class SqlRecord(Record):
+    """A row: its exact cells, decoded one by one when asked for."""
+
+    __slots__ = ("cells", "positions", "table", "whole")
+
+    def __init__(self, table: Table, cells: Sequence[Any], positions: Mapping[str, int], whole: bool) -> None:
+        self.table = table
+        self.cells = cells
+        self.positions = positions
+        self.whole = whole
+
+    @property
+    def ref(self) -> Ref:  # type: ignore[override] # made when needed: most records are only read
+        tag = self.table.tag
+        return Ref(self.table.name, ref_key([tag(self.cell(name)) for name in self.table.key]))
+
+    def names(self) -> Sequence[str]:
+        return tuple(self.positions)
+
+    def has(self, name: str) -> bool:
+        return name in self.positions
+
+    def value(self, name: str) -> Any:
+        cell = self.cells[self.positions[name]]
+        return None if cell is None else self.table.by_name[name].decode(cell)
+
+    def cell(self, name: str) -> Any:
+        """The exact cell of a column."""
+        return self.cells[self.positions[name]]
+
+    def image(self) -> Image:
+        tag = self.table.tag
+        return Image(self.table.shape, join_cells([tag(self.cells[at]) for at in self.positions.values()]))
+
+
+class SqlStore(Store):
+    """A database behind SQLAlchemy."""
+
+    begin: ClassVar[str]
+
+    def __init__(self, url: str, lock_timeout_ms: int) -> None:
+        self.url = url
+        self.lock_timeout_ms = lock_timeout_ms
+        self._engine: Engine | None = None
+        self._tables: dict[str, Table] = {}
+        self._order: dict[frozenset[str], list[str]] = {}
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this process, made when first asked for: after a fork, never before."""
+        if self._engine is None:
+            self._engine = self._make_engine()
+        return self._engine
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+    def forget(self) -> None:
+        """Forgets what reflection found, after the schema was changed by us."""
+        self._tables.clear()
+        self._order.clear()
+
+    @contextlib.contextmanager
+    def transaction(self, *, write: bool = True) -> Iterator[SqlTransaction]:
+        try:
+            with self.engine.connect().execution_options(**self._options(write)) as connection, connection.begin():
+                try:
+                    yield self._transaction(connection)
+                except self.driver_errors:
+                    # The raw cursor goes past SQLAlchemy, which would otherwise notice a dead connection itself.
+                    if self._is_dead(connection):
+                        connection.invalidate()
+                    raise
+        except (sa.exc.SQLAlchemyError, *self.driver_errors) as error:  # type: ignore[misc] # a tuple of classes, whatever its length
+            raise self.translate(error) from error
+
+    driver_errors: ClassVar[tuple[type[Exception], ...]]
+
+    @abstractmethod
+    def _make_engine(self) -> Engine: ...
+
+    @abstractmethod
+    def _options(self, write: bool) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def _transaction(self, connection: Connection) -> SqlTransaction: ...
+
+    @abstractmethod
+    def _is_dead(self, connection: Connection) -> bool: ...
+
+    @abstractmethod
+    def _reflect(self, connection: Connection, name: str) -> Table | None: ...
+
+    @abstractmethod
+    def _table_names(self, connection: Connection) -> list[str]: ...
+
+    @abstractmethod
+    def _key_types(self, tx: SqlTransaction, keys: Keys, table: Table) -> tuple[str, ...]:
+        """The types of the parts of the source's keys, from the schema or, where that does not say, from the data."""
+
+    @abstractmethod
+    def translate(self, error: Exception) -> BacktrailError:
+        """The error of the driver as one of ours."""
+
+    # -- tables ---------------------------------------------------------------------------------------------------
+
+    def table(self, name: str) -> Table:
+        """The table of that name.
+
+        Raises:
+            UnknownName: there is none.
+        """
+        table = self._tables.get(name)
+        if table is None:
+            with self._reading() as connection:
+                table = self._reflect(connection, name)
+                if table is None:
+                    raise UnknownName("table", name, self._table_names(connection))
+            self._tables[name] = table
+        return table
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self.transaction(write=False) as tx:
+            yield tx.connection
+
+    def columns(self, table: str) -> Sequence[str] | None:
+        return self.table(table).names
+
+    def shape(self, table: str) -> Shape:
+        return self.table(table).shape
+
+    def tables_in_order(self, names: frozenset[str]) -> list[str]:
+        """The tables, each after those it refers to."""
+        order = self._order.get(names)
+        if order is None:
+            order = self._order[names] = in_foreign_key_order(self.table(name) for name in names)
+        return order
+
+    def check(self, migration: type[Migration]) -> None:
+        for keys in migration.all_keys():
+            table = self.table(keys.table)
+            _known(table, (*keys.columns, *keys.where))
+        seen: dict[str, Rows] = {}
+        for rows in migration.reads:
+            table = self.table(rows.table)
+            _known(table, (*rows.by, *(rows.columns or ())))
+            if rows.via is not None:
+                source = seen[rows.via[0]]
+                _known(self.table(source.table), (rows.via[1],))
+                if source.columns is not None and rows.via[1] not in {*source.columns, *source.by, *self.table(source.table).key}:
+                    raise UsageError(
+                        f"{migration.name}: {rows.via[0]!r} does not read the column {rows.via[1]!r} that {rows.name!r} needs"
+                    )
+            seen[rows.name] = rows
+        for name in migration.writes:
+            try:
+                table = self.table(name)
+            except UnknownName as error:
+                raise UsageError(f"{error}; if {migration.name} adds it, run: backtrail expand {migration.name}") from error
+            if not table.key:
+                raise UsageError(
+                    f"{name} has no primary key, so its rows cannot be told apart: add one before {migration.name} writes there"
+                )
+
+    # -- decisions ------------------------------------------------------------------------------------------------
+
+    def plan(self, decision: Decision) -> Plan:
+        writes = [write for write in map(self._write, decision.changes) if write is not None]
+        digest = hashlib.sha256()
+        for write in writes:
+            tag = self.table(write.table).tag
+            where = "" if write.ref is None else write.ref.key
+            cells = [repr(cell) if isinstance(cell, NewRow) else tag(cell) for cell in write.cells]
+            digest.update(
+                "\0".join([write.op, write.table, where, *write.columns, *cells, "\n"]).encode("utf-8", "surrogatepass")
+            )
+        for note in decision.notes:
+            digest.update(f"{note.kind}\0{note_json(note.data)}\n".encode("utf-8", "surrogatepass"))
+        return Plan(writes, digest.digest())
+
+    def _write(self, change: Create | Update | Delete) -> Write | None:
+        table = self.table(change.table)
+        if isinstance(change, Delete):
+            return Write("delete", table.name, ref=change.record.ref, record=change.record)
+        if isinstance(change, Update):
+            return self._update(table, change)
+        columns, cells = self._copied(table, change) if change.source is not None else ([], [])
+        for name, value in change.values.items():
+            cell = self._encode(table, name, value)
+            if name in columns:
+                cells[columns.index(name)] = cell
+            else:
+                columns.append(name)
+                cells.append(cell)
+        return Write("create", table.name, tuple(columns), cells, row=change.row)
+
+    def _copied(self, table: Table, change: Create) -> tuple[list[str], list[Any]]:
+        source = change.source
+        assert isinstance(source, SqlRecord)  # noqa: S101 -- rows of this store come from this store
+        pairs = [(change.rename.get(name, name), source.cell(name)) for name in source.names() if name not in change.unset]
+        pairs = [(name, cell) for name, cell in pairs if not table.by_name[name].generated]
+        return [name for name, _ in pairs], [cell for _, cell in pairs]
+
+    def _update(self, table: Table, change: Update) -> Write | None:
+        record = change.record
+        assert isinstance(record, SqlRecord)  # noqa: S101 -- rows of this store come from this store
+        values = {**dict.fromkeys(change.unset), **change.set}
+        if touched := [name for name in values if name in table.key]:
+            raise AuthorMistake(
+                f"the primary key {touched[0]!r} of {table.name} cannot be updated: delete the row and create another"
+            )
+        columns: list[str] = []
+        cells: list[Any] = []
+        for name, value in values.items():
+            cell = self._encode(table, name, value)
+            if cell == record.cell(name) and type(cell) is type(record.cell(name)):
+                continue
+            if _same(record.value(name), value):
+                continue
+            columns.append(name)
+            cells.append(cell)
+        return Write("update", table.name, tuple(columns), cells, ref=record.ref, record=record) if columns else None
+
+    def _encode(self, table: Table, name: str, value: Any) -> Any:
+        if value is None or isinstance(value, NewRow):
+            return value
+        column = table.by_name[name]
+        if column.generated:
+            raise AuthorMistake(f"{table.name}.{name} is computed by the database and cannot be written: leave it out")
+        if isinstance(value, Row):
+            key = ref_cells(value.record.ref.key)
+            if len(key) != 1:
+                raise AuthorMistake(
+                    f"a row of {value.name} has a key of {len(key)} columns and cannot stand as one value: name the column"
+                )
+            return key[0]
+        return column.encode(value)
+
+    # -- keys -----------------------------------------------------------------------------------------------------
+
+    def census(self, migration: type[Migration]) -> KeyCensus:
+        total = null = 0
+        types: tuple[str, ...] | None = None
+        sources = migration.all_keys()
+        with self.transaction(write=False) as tx:
+            for number, keys in enumerate(sources):
+                table = self.table(keys.table)
+                found = self._mapped_types(tx, sources, number) if keys.key else self._key_types(tx, keys, table)
+                if types is not None and found and types != found:
+                    raise UsageError(
+                        f"{migration.name}: keys of mixed type, {' and '.join(map(str, (types, found)))}: give Keys(…, key=) to make them alike"
+                    )
+                types = types or found
+                total += tx.count(*self._source(tx, sources, number))
+                null += tx.count_null(table, keys, self._where(table, keys))
+        return KeyCensus(total, null, types or ("text",) * len(sources[0].columns))
+
+    def _mapped_types(self, tx: SqlTransaction, sources: Sequence[Keys], number: int) -> tuple[str, ...]:
+        types: set[tuple[str, ...]] = set()
+        for key in self.page(tx, sources, number, None, 1000).keys:
+            types.add(tuple(map(type_of, key)) if isinstance(key, tuple) else (type_of(key),))
+        if len(types) > 1:
+            raise UsageError(f"keys of mixed type from Keys({sources[number].table!r}, key=): the function must give one type")
+        return types.pop() if types else ()
+
+    def page(self, tx: Transaction, keys: Sequence[Keys], source: int, after: str | None, limit: int) -> KeyPage:
+        assert isinstance(tx, SqlTransaction)  # noqa: S101 -- transactions of this store come from this store
+        one = keys[source]
+        table = self.table(one.table)
+        columns = [table.by_name[name] for name in one.columns]
+        last = None if after is None else [untag(part) for part in json.loads(after)]
+        cells = tx.page(*self._source(tx, keys, source), last, limit)
+        found = [_key(columns, row, one.key) for row in cells]
+        going_on = json.dumps([table.tag(cell) for cell in cells[-1]], ensure_ascii=False) if len(cells) == limit else None
+        return KeyPage(list(dict.fromkeys(found)), going_on)
+
+    def _source(
+        self, tx: SqlTransaction, keys: Sequence[Keys], number: int
+    ) -> tuple[Table, tuple[str, ...], str, list[Any], bool]:
+        """The table, key columns, condition with its parameters, and whether the columns are unique, of one source of keys."""
+        one = keys[number]
+        table = self.table(one.table)
+        condition, parameters = self._where(table, one)
+        for earlier in keys[:number]:
+            if one.key is None and earlier.key is None:
+                other = self.table(earlier.table)
+                inner, more = self._where(other, earlier, alias="e")
+                pairs = zip(earlier.columns, one.columns, strict=True)
+                same = " AND ".join(f"e.{tx.quote(a)} {tx.same} t.{tx.quote(b)}" for a, b in pairs)
+                condition += f" AND NOT EXISTS (SELECT 1 FROM {other.sql} e WHERE {same} AND {inner})"
+                parameters += more
+        return table, one.columns, condition, parameters, one_of(one.columns, table.unique)
+
+    def _where(self, table: Table, keys: Keys, alias: str = "t") -> tuple[str, list[Any]]:
+        """The condition of `Keys(where=…)` over an alias, and its parameters; always true where there is none."""
+        parts, parameters = ["1 = 1"], []
+        for name, wanted in keys.where.items():
+            column = table.by_name[name]
+            values = list(wanted) if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted]
+            encoded = [column.encode(value) for value in values if value is not None]
+            sql = f"{alias}.{self.quote(name)}"
+            ways = [f"{sql} = {self.mark(column)}" for _ in encoded]
+            if len(encoded) < len(values):
+                ways.append(f"{sql} IS NULL")
+            parts.append(f"({' OR '.join(ways) or '1 = 0'})")
+            parameters += encoded
+        return " AND ".join(parts), parameters
+
+    def quote(self, name: str) -> str:
+        """The quoted identifier, ready for a statement with parameters."""
+        return self.engine.dialect.identifier_preparer.quote_identifier(name)
+
+    @abstractmethod
+    def mark(self, column: Column) -> str:
+        """The place of a parameter that is compared with the column."""
+
+    def existing(self, tx: Transaction, migration: type[Migration], keys: Sequence[Any]) -> set[int]:
+        assert isinstance(tx, SqlTransaction)  # noqa: S101 -- transactions of this store come from this store
+        found: set[int] = set()
+        for one in migration.all_keys():
+            if one.key is not None:
+                return set(range(len(keys)))  # the function cannot be turned round, so nothing can be looked up
+            table = self.table(one.table)
+            columns = [table.by_name[name] for name in one.columns]
+            pairs = [(at, *_encoded(columns, keys[at])) for at in range(len(keys)) if at not in found]
+            found |= tx.positions(table, columns, pairs, *self._where(table, one))
+        return found
+
+    # -- images ---------------------------------------------------------------------------------------------------
+
+    def differences(self, expected: Image | None, found: Image | None) -> list[Difference]:
+        if expected == found:
+            return []
+        if expected is None or found is None:
+            there = expected or found
+            assert there is not None  # noqa: S101 -- both None are equal
+            what = ref_cells_shown(there)
+            return [Difference("(row)", None if expected is None else what, None if found is None else what)]
+        old = dict(zip(expected.shape.columns, split_cells(expected.data), strict=True))
+        new = dict(zip(found.shape.columns, split_cells(found.data), strict=True))
+        differences = []
+        for (name, kind), cell in old.items():
+            if (name, kind) in new:
+                if new[name, kind] != cell:
+                    differences.append(Difference(name, show_cell(untag(cell)), show_cell(untag(new[name, kind]))))
+            else:
+                now = next((other for column, other in new if column == name), None)
+                change = f"(now of type {now})" if now else "(column dropped)"
+                differences.append(Difference(name, show_cell(untag(cell)), change))
+        return differences
+
+    def show(self, image: Image) -> dict[str, Any]:
+        return {name: show_cell(untag(cell)) for name, cell in zip(image.shape.names, split_cells(image.data), strict=True)}
+
+    def show_key(self, ref: Ref) -> str:
+        cells = [show_cell(cell) for cell in ref_cells(ref.key)]
+        return str(cells[0]) if len(cells) == 1 else json.dumps(cells, ensure_ascii=False, separators=(",", ":"))
+
+    def record(self, image: Image) -> Record:
+        table = self.table(image.shape.table)
+        positions = {name: at for at, name in enumerate(image.shape.names)}
+        return SqlRecord(table, [untag(cell) for cell in split_cells(image.data)], positions, whole=True)
+
+
+def ref_cells_shown(image: Image) -> str:
+    """A short name of the row of an image: that there is one, without its values."""
+    return f"a row of {image.shape.table}"
+
+
+def _known(table: Table, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in table.by_name:
+            raise UnknownName(f"column of {table.name}", name, table.names)
+
+
+def _same(old: Any, new: Any) -> bool:
+    # 1, 1.0 and True are equal in Python and different in a database; 1.10 and 1.1, 0.0 and -0.0 too: the repr tells.
+    return type(old) is type(new) and repr(old) == repr(new)
+
+
+def _key(columns: Sequence[Column], cells: Sequence[Any], key: Callable[[Any], Any] | None) -> Any:
+    values = [None if cell is None else column.decode(cell) for column, cell in zip(columns, cells, strict=True)]
+    value = values[0] if len(values) == 1 else tuple(values)
+    return value if key is None else key(value)
+
+
+def _encoded(columns: Sequence[Column], key: Any) -> list[Any]:
+    parts = key if isinstance(key, tuple) else (key,)
+    return [None if part is None else column.encode(part) for column, part in zip(columns, parts, strict=True)]

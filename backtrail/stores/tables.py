@@ -1,0 +1,126 @@
+"""Tables as reflection found them: columns with their exact types, keys, and who refers to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from backtrail.image import Shape
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: how its cells become Python values and back."""
+
+    name: str
+    type: str
+    """The full type as the database prints it: part of the image's shape."""
+    nullable: bool
+    decode: Callable[[Any], Any]
+    encode: Callable[[Any], Any]
+    order: Callable[[Any], Any]
+    """Cell to sort key: binary order, numbers by value."""
+    cast: str = ""
+    """The type without length, for casting text; empty where the store does not cast."""
+    key_type: str = "other"
+    generated: bool = False
+    """Computed by the database from other columns: in the image, never written."""
+    default: str | None = None
+    """The expression that gives the column its value where none is sent."""
+    folds: bool = False
+    """Whether different values of this column count as equal (case-insensitive collations)."""
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """Columns of one table that refer to columns of another."""
+
+    table: str
+    columns: tuple[str, ...]
+    target: str
+    target_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table."""
+
+    name: str
+    sql: str
+    """The quoted name."""
+    columns: tuple[Column, ...]
+    tag: Callable[[Any], str]
+    """Cell to tagged text."""
+    key: tuple[str, ...]
+    """The primary key, or a unique key without NULL; empty where there is none."""
+    unique: frozenset[frozenset[str]] = frozenset()
+    """The sets of columns of which no two rows have equal values (NULL apart)."""
+    targets: frozenset[str] = frozenset()
+    """The tables that this one refers to."""
+    incoming: tuple[ForeignKey, ...] = field(default=())
+    """The foreign keys of all tables that refer to this one."""
+    lockable: bool = True
+    """Whether single rows can be locked."""
+
+    @cached_property
+    def by_name(self) -> dict[str, Column]:
+        """The columns by their names."""
+        return {column.name: column for column in self.columns}
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """Where each column stands."""
+        return {column.name: at for at, column in enumerate(self.columns)}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names in their order."""
+        return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def shape(self) -> Shape:
+        """The shape of this table's images."""
+        return Shape(self.name, tuple((column.name, column.type) for column in self.columns))
+
+    @cached_property
+    def key_columns(self) -> tuple[Column, ...]:
+        """The columns of the key."""
+        return tuple(self.by_name[name] for name in self.key)
+
+    @cached_property
+    def key_positions(self) -> tuple[int, ...]:
+        """Where the key's columns stand among all columns."""
+        return tuple(self.names.index(name) for name in self.key)
+
+    @cached_property
+    def writable(self) -> tuple[str, ...]:
+        """The names of the columns that can be written."""
+        return tuple(column.name for column in self.columns if not column.generated)
+
+
+def in_foreign_key_order(tables: Iterable[Table]) -> list[str]:
+    """The tables' names, each after those it refers to; circles are broken where they are met."""
+    by_name = {table.name: table for table in tables}
+    done: list[str] = []
+    open_: set[str] = set()
+
+    def visit(name: str) -> None:
+        if name in done or name in open_ or name not in by_name:
+            return
+        open_.add(name)
+        for target in sorted(by_name[name].targets):
+            visit(target)
+        open_.discard(name)
+        done.append(name)
+
+    for name in sorted(by_name):
+        visit(name)
+    return done
+
+
+def one_of(columns: Sequence[str], sets: Iterable[frozenset[str]]) -> bool:
+    """Whether one of the sets lies within the columns."""
+    names = set(columns)
+    return any(unique <= names for unique in sets)

@@ -1,0 +1,1 @@
+"""The steps that bring the ledger of an older version to this one's form."""

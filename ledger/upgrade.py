@@ -1,0 +1,58 @@
+"""The ledger's tables, created and upgraded by numbered steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from backtrail.errors import LedgerTooNew
+from backtrail.stores.sql import SqlStore
+
+HEAD = "0001"
+"""The newest step that this version knows (the last file in ledger/steps/versions)."""
+
+LOCK = 0x6261636B747261
+"""The advisory lock under which one of several starters creates the ledger: "backtra" in ASCII."""
+
+
+def version(connection: Connection) -> str | None:
+    """The step at which the ledger stands; None where there is none.
+
+    Raises:
+        LedgerTooNew: it stands at a step that this version does not know.
+    """
+    postgres = connection.dialect.name == "postgresql"
+    table = sa.table(
+        "version" if postgres else "backtrail_version", sa.column("version_num"), schema="backtrail" if postgres else None
+    )
+    if not sa.inspect(connection).has_table(table.name, schema=table.schema):
+        return None
+    found = connection.execute(sa.select(table.c.version_num)).scalar()
+    if found is not None and found > HEAD:
+        raise LedgerTooNew(
+            f"the ledger was written by a newer version of Backtrail (its step {found}, ours {HEAD}): upgrade this installation"
+        )
+    return None if found is None else str(found)
+
+
+def upgrade(store: SqlStore) -> None:
+    """Nothing; the ledger stands at the newest step, created if there was none."""
+    with store.transaction(write=False) as tx:
+        if version(tx.connection) == HEAD:
+            return
+    with store.transaction() as tx:
+        connection = tx.connection
+        if store.kind == "postgres":
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS backtrail"))
+        if version(connection) == HEAD:
+            return
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "steps").replace("%", "%%"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

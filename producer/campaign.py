@@ -1,0 +1,228 @@
+"""Opens campaigns: everything that can be wrong is found here, before anything is changed."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from backtrail.discovery import Found, find
+from backtrail.errors import BacktrailError, UsageError
+from backtrail.image import Image, Ref
+from backtrail.keys import key_text, parse_key
+from backtrail.migration import Keys
+from backtrail.stores.base import Difference, Transaction
+from ledger.campaigns import UNFINISHED, Campaign, Kind
+from ledger.history import expected, fold
+from ledger.journal import Head
+from ledger.ledger import Ledger
+from ledger.presence import milliseconds
+from producer.sources import count
+
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What somebody asks for."""
+
+    kind: Kind
+    only: Sequence[str] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+    batch_size: int = 100
+
+
+class DriftFound(BacktrailError):
+    """A rollback that would overwrite later writes: which entities, and how their rows differ."""
+
+    def __init__(self, drifted: dict[str, list[str]]) -> None:
+        names = ", ".join(list(drifted)[:5]) + (" …" if len(drifted) > 5 else "")
+        super().__init__(
+            f"{len(drifted)} of the entities changed since they were migrated ({names}): --on-drift skip rolls back the others"
+        )
+        self.drifted = drifted
+
+
+def open_campaign(ledger: Ledger, found: Found, order: Order) -> Campaign:
+    """The campaign that was opened.
+
+    Raises:
+        UsageError: something is wrong with what was asked for; nothing was changed.
+        DriftFound: a rollback would overwrite later writes; nothing was changed.
+    """
+    store = ledger.store
+    store.check(found.cls)
+    found.instance(order.params)
+    census = store.census(found.cls)
+    keys = _parsed(order.only, census.types)
+    _demand_known(ledger, found, keys, order.kind)
+    ledger.create()
+    with store.transaction(write=False) as tx:
+        _demand_owned(ledger, tx, found, order, keys)
+    if order.kind == "rollback" and order.options.get("on_drift") != "skip":
+        _refuse_drift(ledger, found, order, keys)
+    ledger.journal.remember(store, [store.shape(name) for name in found.cls.writes])
+    with store.transaction() as tx:
+        campaign = Campaign(
+            id=0,
+            migration=found.name,
+            source=found.source,
+            kind=order.kind,
+            state="open",
+            options={
+                **order.options,
+                **_requirements(ledger, tx, found, order),
+                "batch_size": order.batch_size,
+                "only": keys is not None,
+            },
+            params=order.params,
+            key_types=census.types,
+            fingerprint=found.fingerprint,
+            total=0 if keys is None else len(keys),
+            null_keys=census.null,
+            by=whoami(),
+            reason=order.reason,
+            halted=None,
+            cursor={},
+            fed=keys is not None,
+            opened_at=milliseconds(tx),
+        )
+        if keys is None:
+            campaign = replace(campaign, total=_total(ledger, tx, campaign, census.total))
+        campaign = ledger.campaigns.open(tx, campaign)
+        if keys is not None:
+            size = order.batch_size
+            ledger.campaigns.add_batches(tx, campaign, 1, [keys[at : at + size] for at in range(0, len(keys), size)])
+    return campaign
+
+
+def whoami() -> str:
+    """Who runs this command, on which machine."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "unknown"
+    return f"{user}@{platform.node()}"
+
+
+def _total(ledger: Ledger, tx: Transaction, campaign: Campaign, keys: int) -> int:
+    if campaign.options.get("from") in ("streams", "campaign"):
+        return count(ledger, tx, campaign)
+    total = keys
+    if campaign.options.get("sample") is not None:
+        total = round(total * campaign.options["sample"])  # made exact when the last key is fed
+    limit = campaign.options.get("limit")
+    return total if limit is None else min(total, limit)
+
+
+def _parsed(only: Iterable[str] | None, types: Sequence[str]) -> list[str] | None:
+    if only is None:
+        return None
+    return list(dict.fromkeys(key_text(parse_key(text, types)) for text in only))
+
+
+def _demand_known(ledger: Ledger, found: Found, keys: Sequence[str] | None, kind: Kind) -> None:
+    """Nothing, where every key is in the sources or has a stream."""
+    if keys is None:
+        return
+    store = ledger.store
+    types = store.census(found.cls).types
+    with store.transaction(write=False) as tx:
+        there = store.existing(tx, found.cls, [parse_key(key, types) for key in keys])
+        missing = [key for at, key in enumerate(keys) if at not in there]
+        if missing and kind != "migrate" and ledger.exists(tx):
+            streams = ledger.journal.heads(tx, found.name, missing, lock=False)
+            missing = [key for key in missing if key not in streams]
+    if missing:
+        sources = ", ".join(f"{one.table}.{'+'.join(one.columns)}" for one in found.cls.all_keys())
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise UsageError(f"{found.name} knows no entity {missing[0]!r}{more}: keys are values of {sources}")
+
+
+def _demand_owned(ledger: Ledger, tx: Transaction, found: Found, order: Order, keys: Sequence[str] | None) -> None:
+    """Nothing, where no open campaign still owns one of the entities."""
+    going = ledger.campaigns.all(tx, states=UNFINISHED, migration=found.name)
+    if order.kind == "migrate" or not going:
+        return
+    for campaign in going:
+        owned = keys is None
+        batches = ledger.campaigns.unfinished(tx, campaign.id, ("ready", "sent"), 10**9) if keys is not None else []
+        wanted = set(keys or ())
+        owned |= not campaign.fed or any(wanted & set(batch.keys) for batch in batches)
+        if owned:
+            raise UsageError(
+                f"{campaign.name} ({campaign.kind} of {campaign.migration}) is {campaign.state} and still owns these entities:"
+                f" wait for its end, or `backtrail pause {campaign.name}`, then `backtrail cancel {campaign.name}`"
+            )
+
+
+def _requirements(ledger: Ledger, tx: Transaction, found: Found, order: Order) -> dict[str, Any]:
+    """Which required migrations are to be looked at entity by entity."""
+    if order.kind not in ("migrate", "rerun"):
+        return {}
+    each = []
+    for name in found.cls.requires:
+        other = find(name)
+        if _places(other.cls.all_keys()) == _places(found.cls.all_keys()):
+            each.append(name)
+            continue
+        done = ledger.journal.count(tx, other.name).get("migrated", 0)
+        total = ledger.store.census(other.cls).total
+        if done < total:
+            raise UsageError(
+                f"{found.name} requires {other.name}, of which {total - done} of {total} entities are not migrated: finish that first"
+            )
+    return {"requires_each": each} if each else {}
+
+
+def _places(keys: Sequence[Keys]) -> list[tuple[str, tuple[str, ...]]]:
+    return [(one.table, one.columns) for one in keys]
+
+
+# -- rollback: nothing is overwritten ---------------------------------------------------------------------------------
+
+
+def _refuse_drift(ledger: Ledger, found: Found, order: Order, keys: Sequence[str] | None) -> None:
+    drifted: dict[str, list[str]] = {}
+    with ledger.store.transaction(write=False) as tx:
+        for heads in _chosen(ledger, tx, found, order, keys):
+            for key, differences in find_drift(ledger, tx, heads).items():
+                drifted[key] = [
+                    f"{ref.table} {ledger.store.show_key(ref)}: {one.column}: {one.expected!r} became {one.found!r}"
+                    for ref, one in differences
+                ]
+    if drifted:
+        raise DriftFound(drifted)
+
+
+def find_drift(ledger: Ledger, tx: Transaction, heads: Sequence[Head]) -> dict[str, list[tuple[Ref, Difference]]]:
+    """Of migrated entities, those whose rows are not as their events left them, with every differing column."""
+    events = ledger.journal.events(tx, [head.id for head in heads if head.id is not None])
+    wanted: dict[str, dict[Ref, Image | None]] = {}
+    for head in heads:
+        wanted[head.key] = expected(fold(events[head.id or 0]).changes)
+    live = tx.fetch([ref for rows in wanted.values() for ref in rows], lock=False)
+    found: dict[str, list[tuple[Ref, Difference]]] = {}
+    for key, rows in wanted.items():
+        differences = [(ref, one) for ref, image in rows.items() for one in ledger.store.differences(image, live.get(ref))]
+        if differences:
+            found[key] = differences
+    return found
+
+
+def _chosen(ledger: Ledger, tx: Transaction, found: Found, order: Order, keys: Sequence[str] | None) -> Iterable[list[Head]]:
+    """The migrated entities that the rollback would take back, in pages."""
+    if keys is not None:
+        for at in range(0, len(keys), PAGE):
+            heads = ledger.journal.heads(tx, found.name, keys[at : at + PAGE], lock=False)
+            yield [head for head in heads.values() if head.state == "migrated"]
+        return
+    other = order.options.get("campaign")
+    after = 0
+    while page := ledger.journal.page(tx, found.name, after, PAGE):
+        after = page[-1].id or 0
+        yield [head for head in page if head.state == "migrated" and (other is None or head.campaign == other)]

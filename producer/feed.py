@@ -1,0 +1,217 @@
+"""The feeder: one leader among all workers' companions; it pages keys, publishes, then marks, and keeps the queue short.
+
+A crash between publishing and marking gives a message twice, never none. `python -m producer.feed NAME` is the companion of the worker
+of that name; it ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import sys
+import threading
+import uuid
+from dataclasses import replace
+
+from backtrail._version import __version__
+from backtrail.discovery import Found, find
+from backtrail.errors import BacktrailError, Halt, Retry, UsageError
+from backtrail.settings import load
+from backtrail.stores import open_store
+from ledger.campaigns import GOING, Campaign
+from ledger.ledger import Ledger
+from ledger.presence import milliseconds
+from producer.queue import Queue
+from producer.sources import next_page
+
+log = logging.getLogger(__name__)
+
+HIGH, LOW = 400, 200
+"""Water marks: below the low one in the queue, batches are added up to the high one. A message is about a kilobyte."""
+
+PAGE = 5_000
+"""How many keys are paged at once."""
+
+RESEND_MS = 120_000
+"""After how long without an end a batch is sent again: its message may be lost, and a second one does no harm."""
+
+IDLE_S = 0.25
+"""How long the feeder rests when there is nothing to feed."""
+
+PRESENCE_S = 4.0
+"""How often a worker shows that it is alive."""
+
+
+class Feeder:
+    """Feeds all campaigns of a ledger while it leads."""
+
+    def __init__(self, ledger: Ledger, queue: Queue, owner: str) -> None:
+        self.ledger, self.queue, self.owner = ledger, queue, owner
+        self.fence: int | None = None
+        self._found: dict[int, Found] = {}
+
+    def step(self) -> bool:
+        """Whether there was something to feed."""
+        with self.ledger.store.transaction() as tx:
+            fence = self.ledger.presence.lead(tx, "feeder", self.owner)
+        if fence is None:
+            self.fence = None
+            return False
+        fresh, self.fence = fence != self.fence, fence
+        with self.ledger.store.transaction(write=False) as tx:
+            campaigns = self.ledger.campaigns.all(tx, states=GOING)
+        busy = False
+        for campaign in campaigns:
+            try:
+                busy |= self._feed(campaign, fresh=fresh)
+            except Halt as halt:
+                self._halt(campaign, str(halt))
+            except UsageError as error:
+                self._halt(campaign, str(error))
+        return busy
+
+    def _halt(self, campaign: Campaign, reason: str) -> None:
+        with self.ledger.store.transaction() as tx:
+            self.ledger.campaigns.move(tx, campaign, "halted", now=milliseconds(tx), halted=reason)
+
+    def _feed(self, campaign: Campaign, *, fresh: bool) -> bool:
+        if fresh:
+            # A new leader does not know which messages the old one's queue still holds: at most HIGH of them are sent twice.
+            self._send(campaign, ("sent",))
+        with self.ledger.store.transaction(write=False) as tx:
+            progress = self.ledger.campaigns.progress(tx, [campaign.id])[campaign.id]
+            stale = self.ledger.campaigns.unfinished(tx, campaign.id, ("sent",), HIGH, milliseconds(tx) - RESEND_MS)
+        if campaign.options.get("max_failed_share") is not None:
+            self._hold_budget(campaign, progress.tally.failed, progress.tally.done)
+        if stale:
+            self._publish(campaign, [batch.number for batch in stale])
+        planned = progress.ready
+        if not campaign.fed and progress.sent + progress.ready < LOW:
+            planned += self._plan(campaign)
+        if planned and progress.sent < HIGH:
+            self._send(campaign, ("ready",), HIGH - progress.sent)
+        elif campaign.fed and not progress.sent and not progress.ready:
+            self._complete(campaign)
+        return bool(planned or progress.sent)
+
+    def _hold_budget(self, campaign: Campaign, failed: int, done: int) -> None:
+        share = float(campaign.options["max_failed_share"])
+        if failed > 50 and failed > share * done:
+            raise Halt(
+                f"{failed} of {done} entities failed: look at `backtrail status {campaign.name}`, mend, then `backtrail resume {campaign.name}`"
+            )
+
+    def _plan(self, campaign: Campaign) -> int:
+        """The number of batches that were added; the campaign's cursor moves with them, in one transaction."""
+        found = self._code(campaign)
+        size = int(campaign.options["batch_size"])
+        added = 0
+        while not campaign.fed and added < HIGH:
+            with self.ledger.store.transaction(write=False) as tx:
+                page = next_page(self.ledger, tx, campaign, found.cls, max(PAGE, size))
+            batches = [page.keys[at : at + size] for at in range(0, len(page.keys), size)]
+            with self.ledger.store.transaction() as tx:
+                if self.ledger.presence.lead(tx, "feeder", self.owner) != self.fence:
+                    raise Retry("another feeder leads now")
+                number = self.ledger.campaigns.last_number(tx, campaign.id)
+                self.ledger.campaigns.add_batches(tx, campaign, number + 1, batches)
+                if page.skipped:
+                    self.ledger.campaigns.add_skipped(tx, campaign, number + 1 + len(batches), page.skipped, milliseconds(tx))
+                total = None
+                if page.last:
+                    total = self.ledger.campaigns.progress(tx, [campaign.id])[campaign.id].planned
+                self.ledger.campaigns.advance(tx, campaign, page.cursor, fed=page.last, total=total)
+            campaign = replace(campaign, cursor=page.cursor, fed=page.last)
+            added += len(batches)
+        return added or int(campaign.fed)
+
+    def _code(self, campaign: Campaign) -> Found:
+        found = self._found.get(campaign.id)
+        if found is None:
+            found = self._found[campaign.id] = find(campaign.source, fresh=campaign.source.rpartition(":")[0].endswith(".py"))
+        return found
+
+    def _send(self, campaign: Campaign, states: tuple[str, ...], limit: int = HIGH) -> None:
+        with self.ledger.store.transaction(write=False) as tx:
+            batches = self.ledger.campaigns.unfinished(tx, campaign.id, states, limit)
+        if batches:
+            self._publish(campaign, [batch.number for batch in batches])
+
+    def _publish(self, campaign: Campaign, numbers: list[int]) -> None:
+        self.queue.publish(campaign.id, numbers)
+        with self.ledger.store.transaction() as tx:
+            self.ledger.campaigns.sent(tx, campaign.id, numbers, milliseconds(tx))
+            if campaign.state == "open":
+                self.ledger.campaigns.move(tx, campaign, "running", now=milliseconds(tx))
+
+    def _complete(self, campaign: Campaign) -> None:
+        with self.ledger.store.transaction() as tx:
+            progress = self.ledger.campaigns.progress(tx, [campaign.id])[campaign.id]
+            if not progress.ready and not progress.sent:
+                self.ledger.campaigns.move(tx, campaign, "completed", now=milliseconds(tx))
+        self._found.pop(campaign.id, None)
+
+
+class Companion:
+    """Shows that a worker is alive, and feeds when it leads, until told to stop."""
+
+    def __init__(self, ledger: Ledger, queue: Queue, worker: str) -> None:
+        self.ledger, self.worker = ledger, worker
+        self.owner = f"{worker}/{uuid.uuid4().hex[:8]}"
+        self.feeder = Feeder(ledger, queue, self.owner)
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        """Nothing; it returns when it is told to stop."""
+        info = {"release": __version__, "host": platform.node(), "pid": os.getppid()}
+        seen = 0.0
+        while not self.stop.is_set():
+            busy = False
+            try:
+                if seen <= 0:
+                    self.ledger.create()
+                    with self.ledger.store.transaction() as tx:
+                        self.ledger.presence.show(tx, self.owner, info)
+                    seen = PRESENCE_S
+                busy = self.feeder.step()
+            except Retry as error:
+                log.info("the feeder waits: %s", error)
+            except BacktrailError as error:
+                log.warning("the feeder waits: %s", error)
+                self.stop.wait(1.0)
+                seen -= 1.0
+            rest = IDLE_S / 5 if busy else IDLE_S
+            seen -= rest
+            self.stop.wait(rest)
+        self._leave()
+
+    def _leave(self) -> None:
+        try:
+            with self.ledger.store.transaction() as tx:
+                self.ledger.presence.leave(tx, self.owner)
+        except BacktrailError as error:
+            log.info("the feeder leaves without a word: %s", error)
+
+
+def main() -> None:
+    """Runs the companion of the worker named on the command line."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for noisy in ("alembic", "kombu", "celery"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    settings = load()
+    ledger = Ledger(open_store(settings.database(), lock_timeout_ms=max(settings.lock_timeout_ms, 5000)))
+    companion = Companion(ledger, Queue(str(settings.broker_url), settings.queue), sys.argv[1])
+
+    def watch() -> None:
+        # The pipe from the worker closes when the worker ends, however it ends.
+        while os.read(0, 4096):
+            pass
+        companion.stop.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    companion.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Where the next entities of a campaign come from: page after page, from a cursor that survives everything."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from backtrail.keys import key_text
+from backtrail.migration import Migration
+from backtrail.stores.base import Transaction
+from ledger.campaigns import Campaign
+from ledger.journal import Head
+from ledger.ledger import Ledger
+from ledger.state import action
+
+
+class Page(NamedTuple):
+    """The entities with something to do, how many had nothing, where to go on, and whether that was all."""
+
+    keys: list[str]
+    skipped: int
+    cursor: dict[str, Any]
+    last: bool
+
+
+def next_page(ledger: Ledger, tx: Transaction, campaign: Campaign, migration: type[Migration], size: int) -> Page:
+    """The next entities of the campaign after its cursor."""
+    match campaign.options.get("from"):
+        case "campaign":
+            return _of_campaign(ledger, tx, campaign, size)
+        case "streams":
+            return _of_streams(ledger, tx, campaign, size)
+        case _:
+            return _of_keys(ledger, tx, campaign, migration, size)
+
+
+def _of_keys(ledger: Ledger, tx: Transaction, campaign: Campaign, migration: type[Migration], size: int) -> Page:
+    cursor = campaign.cursor
+    source, after, taken = int(cursor.get("source", 0)), cursor.get("after"), int(cursor.get("taken", 0))
+    page = ledger.store.page(tx, migration.all_keys(), source, after, size)
+    keys = [key_text(key) for key in page.keys if not _is_null(key)]
+    keys = [key for key in keys if in_sample(key, campaign.options.get("sample"))]
+    heads = ledger.journal.heads(tx, campaign.migration, keys, lock=False)
+    todo, skipped = _split(campaign, keys, heads)
+    limit = campaign.options.get("limit")
+    last = page.after is None and source + 1 == len(migration.all_keys())
+    if limit is not None and taken + len(todo) >= limit:
+        todo, last = todo[: max(0, limit - taken)], True
+    cursor = {"source": source + (page.after is None), "after": page.after, "taken": taken + len(todo)}
+    return Page(todo, skipped, cursor, last)
+
+
+def _of_streams(ledger: Ledger, tx: Transaction, campaign: Campaign, size: int) -> Page:
+    after = int(campaign.cursor.get("after", 0))
+    streams = ledger.journal.tables.streams
+    condition = (
+        streams.c.failed if campaign.options.get("failed") else streams.c.state == campaign.options.get("state", "migrated")
+    )
+    heads = ledger.journal.page(tx, campaign.migration, after, size, condition)
+    todo = [head.key for head in heads if action(campaign, head) != "skip"]
+    cursor = {"after": heads[-1].id if heads else after}
+    return Page(todo, len(heads) - len(todo), cursor, len(heads) < size)
+
+
+def _of_campaign(ledger: Ledger, tx: Transaction, campaign: Campaign, size: int) -> Page:
+    after, other = int(campaign.cursor.get("after", 0)), int(campaign.options["campaign"])
+    batches = ledger.campaigns.keys_of(tx, other, after, max(1, size // 100))
+    keys = [key for batch in batches for key in batch.keys]
+    heads = ledger.journal.heads(tx, campaign.migration, keys, lock=False)
+    # Only what the other campaign did is taken back: an entity that it skipped, or that another has done since, is not its own.
+    own = {key: head for key, head in heads.items() if head.campaign == other}
+    todo = [key for key in keys if key in own and action(campaign, own[key]) != "skip"]
+    cursor = {"after": batches[-1].number if batches else after}
+    return Page(todo, len(keys) - len(todo), cursor, len(batches) < max(1, size // 100))
+
+
+def _split(campaign: Campaign, keys: Sequence[str], heads: dict[str, Head]) -> tuple[list[str], int]:
+    """Those of the keys with something to do, and the number of the others; keys that this campaign has done are neither."""
+    todo, skipped = [], 0
+    for key in keys:
+        head = heads.get(key) or Head(campaign.migration, key)
+        if action(campaign, head) != "skip":
+            todo.append(key)
+        elif head.campaign != campaign.id:
+            skipped += 1
+    return todo, skipped
+
+
+def in_sample(key: str, share: float | None) -> bool:
+    """Whether the entity is in a sample of that share; the same entities every time, and those of a smaller share in a larger one."""
+    if share is None:
+        return True
+    return int.from_bytes(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:8], "big") < share * 2**64
+
+
+def _is_null(key: Any) -> bool:
+    return key is None or (isinstance(key, tuple) and all(part is None for part in key))
+
+
+def count(ledger: Ledger, tx: Transaction, campaign: Campaign) -> int:
+    """How many entities a campaign over streams or over another campaign's entities will look at."""
+    streams = ledger.journal.tables.streams
+    if campaign.options.get("from") == "campaign":
+        return ledger.campaigns.progress(tx, [int(campaign.options["campaign"])])[int(campaign.options["campaign"])].planned
+    condition = (
+        streams.c.failed if campaign.options.get("failed") else streams.c.state == campaign.options.get("state", "migrated")
+    )
+    query = sa.select(sa.func.count()).where(streams.c.migration == campaign.migration, condition)
+    return int(tx.connection.scalar(query))

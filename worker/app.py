@@ -1,0 +1,136 @@
+"""The Celery application: its settings, its one task, and the companion process that feeds the queue beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from celery import Celery, signals
+from celery.exceptions import Reject
+
+from backtrail import broker, job
+from backtrail.settings import Settings, load
+from worker import tasks
+
+log = logging.getLogger(__name__)
+
+CONF: dict[str, Any] = {
+    # A message is acknowledged when its batch is done; one whose process died goes back at once, a bounded number of times.
+    "task_acks_late": True,
+    "task_reject_on_worker_lost": True,
+    "task_acks_on_failure_or_timeout": True,
+    "worker_prefetch_multiplier": 1,
+    "worker_cancel_long_running_tasks_on_connection_loss": True,
+    "worker_soft_shutdown_timeout": 20,
+    "task_ignore_result": True,
+    "result_backend": None,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    "task_serializer": "json",
+    "accept_content": ["json"],
+    "worker_send_task_events": True,
+    "task_send_sent_event": False,
+    "worker_hijack_root_logger": True,
+    "worker_redirect_stdouts": False,
+    "broker_transport_options": {
+        "visibility_timeout": 900,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 30,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    },
+}
+"""Celery's settings; the reasons are in docs/operations.md."""
+
+
+def make_app(settings: Settings, broker_url: str) -> Celery:
+    """The application for a database and a broker."""
+    app = Celery("backtrail", broker=broker_url)
+    app.conf.update(CONF, task_default_queue=settings.queue)
+    if broker_url.startswith(("redis", "rediss")):
+        app.conf.update(worker_consumer="worker.guard:GuardedConsumer", broker_transport="worker.guard:GuardedTransport")
+
+    @app.task(name=job.TASK, max_retries=3)
+    def batch(v: Any = None, campaign: Any = None, batch: Any = None) -> str:
+        try:
+            return tasks.run(settings, v, campaign, batch)
+        except tasks.Rejected as error:
+            log.critical("a message is rejected: %s", error)
+            raise Reject(str(error), requeue=False) from None
+
+    companion = Companion(settings, broker_url, app)
+    signals.worker_ready.connect(companion.start, weak=False)
+    signals.worker_shutting_down.connect(companion.stop, weak=False)
+    signals.worker_shutdown.connect(companion.stop, weak=False)
+    return app
+
+
+class Companion:
+    """The process beside a worker that shows that it is alive and, if it is the one elected, feeds the queue.
+
+    A process of its own: it lives as long as the worker's main process (it reads from a pipe that closes with it, however it ends), and
+    no connection of it is inherited by the processes that do the work.
+    """
+
+    def __init__(self, settings: Settings, broker_url: str, app: Celery) -> None:
+        self.settings, self.broker_url, self.app = settings, broker_url, app
+        self.process: subprocess.Popen[bytes] | None = None
+        self.stopping = False
+
+    def start(self, sender: Any = None, **_: Any) -> None:
+        """Nothing; the companion runs, and is started again if it dies."""
+        self.hostname = getattr(sender, "hostname", None) or f"worker@{os.getpid()}"
+        self._spawn()
+        consumer = getattr(sender, "timer", None)
+        if consumer is not None:
+            consumer.call_repeatedly(1.0, self._look)
+
+    def _spawn(self) -> None:
+        environment = {
+            **os.environ,
+            "BACKTRAIL_DATABASE_URL": self.settings.database(),
+            "BACKTRAIL_BROKER_URL": self.broker_url,
+            "BACKTRAIL_QUEUE": self.settings.queue,
+        }
+        # Addresses hold passwords: they go through the environment, which other users cannot see, and not into the list of processes.
+        self.process = subprocess.Popen(  # noqa: S603 -- our own module, and the name that Celery gave this worker
+            [sys.executable, "-m", "producer.feed", self.hostname], stdin=subprocess.PIPE, env=environment, start_new_session=True
+        )
+
+    def _look(self) -> None:
+        if not self.stopping and self.process is not None and self.process.poll() is not None:
+            log.warning("the feeder ended with code %s and is started again", self.process.returncode)
+            self._spawn()
+
+    def stop(self, **_: Any) -> None:
+        """Nothing; the companion is told to end, by the end of its input."""
+        self.stopping = True
+        if self.process is not None and self.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+
+
+_stack = contextlib.ExitStack()
+
+
+def app_from_settings(settings: Settings | None = None) -> Celery:
+    """The application for the settings of this environment; without a broker_url, with the embedded broker.
+
+    Raises:
+        UsageError: the settings cannot be meant so.
+    """
+    settings = settings or load()
+    url = settings.broker_url or _stack.enter_context(broker.embedded(settings.database(), settings.runtime_dir))
+    return make_app(settings, url)
+
+
+def stop_softly(process: int) -> None:
+    """Nothing; the worker with that id gives its messages back and ends."""
+    os.kill(process, signal.SIGTERM)

@@ -1,0 +1,482 @@
+"""One transaction for a batch of jobs: lock, skip what is done, go back, decide, apply, check, append, commit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from backtrail.changes import Decision
+from backtrail.decide import check, decide, entity
+from backtrail.entity import RecallNeeded
+from backtrail.errors import (
+    AuthorMistake,
+    BacktrailError,
+    CheckFailed,
+    Drifted,
+    ForeignRow,
+    ImpureMigration,
+    Quarantine,
+    RequirementMissing,
+)
+from backtrail.image import Image, Ref, Written
+from backtrail.stores.base import Plan, Rowsets, Transaction
+from ledger.campaigns import GOING, Tally
+from ledger.history import Standing, back, expected, fold, forth, kind_of, originals
+from ledger.journal import Entry, Fact, Head
+from ledger.presence import milliseconds
+from ledger.redecide import without_own_writes
+from ledger.state import Action, action
+from worker.work import Work
+
+SAME_MISTAKE = 10
+"""From how many jobs on it is the author's mistake, and not the users' data, if all of a batch fail at the same place."""
+
+
+class Rejected(Exception):
+    """Jobs that failed after something of theirs was written: the transaction is given up, and made anew without them."""
+
+    def __init__(self, failures: dict[str, Quarantine]) -> None:
+        super().__init__(f"{len(failures)} jobs")
+        self.failures = failures
+
+
+class RecallsPending(Exception):
+    """Results that `migrate` asked for and nobody has: they are fetched outside the transaction, which is then made anew."""
+
+    def __init__(self, needed: list[tuple[str, RecallNeeded]]) -> None:
+        super().__init__(f"{len(needed)} recalls")
+        self.needed = needed
+
+
+class NotGoing(Exception):
+    """The campaign is paused, halted or ended: the batch is not worked on."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One entity on its way through the transaction."""
+
+    head: Head
+    key: Any
+    action: Action
+    outcome: str = ""
+    facts: list[Fact] = field(default_factory=list)
+    standing: Standing = field(default_factory=Standing)
+    rows: Rowsets = field(default_factory=dict)
+    plan: Plan | None = None
+    decision: Decision | None = None
+    notes: dict[str, int] = field(default_factory=dict)
+    failure: Quarantine | None = None
+
+    @property
+    def text(self) -> str:
+        """The entity's key as text."""
+        return self.head.key
+
+    @property
+    def open(self) -> bool:
+        """Whether there is still something to do."""
+        return not self.outcome
+
+
+def execute(
+    work: Work,
+    number: int,
+    keys: Sequence[str],
+    failures: dict[str, Quarantine],
+    *,
+    finish: bool,
+    tally: Tally,
+    ordered: bool = False,
+) -> None:
+    """Nothing; the jobs are done, and committed with all that they say.
+
+    Args:
+        work: the campaign.
+        number: its batch.
+        keys: the jobs' entities.
+        failures: what is known to fail, and why; recorded along with the rest.
+        finish: whether the batch is done after this.
+        tally: what became of the batch's other jobs; these are added once committed.
+        ordered: whether changes are made one by one, in the author's order.
+
+    Raises:
+        Rejected, RecallsPending, NotGoing: as they say.
+        BacktrailError: the database's answer, by its remedy.
+    """
+    with work.store.transaction() as tx:
+        batch = work.ledger.campaigns.claim(tx, work.campaign.id, number)
+        campaign = work.ledger.campaigns.get(tx, work.campaign.id)
+        if batch is None or batch.state == "done":
+            return
+        if campaign is None or campaign.state not in GOING:
+            raise NotGoing
+        attempt = Attempt(work, tx, keys, failures, ordered=ordered)
+        attempt.run()
+        counted = Tally(**tally.values())
+        attempt.count(counted)
+        if finish:
+            work.ledger.campaigns.finish(tx, batch, counted, attempt.at)
+    # Only what is committed counts: the caller's tally may be used for another try.
+    for name, count in counted.values().items():
+        setattr(tally, name, count)
+
+
+class Attempt:
+    """The jobs of one transaction."""
+
+    def __init__(
+        self, work: Work, tx: Transaction, keys: Sequence[str], failures: dict[str, Quarantine], *, ordered: bool
+    ) -> None:
+        self.work, self.tx, self.ordered = work, tx, ordered
+        self.failures = failures
+        self.at = milliseconds(tx)
+        self.journal = work.ledger.journal
+        campaign = work.campaign
+        heads = self.journal.heads(tx, campaign.migration, keys, lock=True)
+        self.jobs = [self._job(heads.get(key) or Head(campaign.migration, key)) for key in dict.fromkeys(keys)]
+
+    def _job(self, head: Head) -> Job:
+        job = Job(head, self.work.key(head.key), action(self.work.campaign, head))
+        failure = self.failures.get(head.key)
+        if job.action == "skip":
+            job.outcome = "skipped"
+        elif failure is not None:
+            self._fail(job, failure)
+        return job
+
+    # -- the sentence ---------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Nothing; everything is done and appended, and only the commit is missing."""
+        self._recall_streams()
+        self._tell_stale()
+        self._take_back([job for job in self._open("undo", "again")])
+        deciding = self._open("migrate", "again", "redo")
+        if self.work.campaign.kind != "redo":
+            self._skip_vanished(deciding)
+            self._demand_requirements(deciding)
+            self._read_and_decide(deciding)
+        self._bring_again(self._open("redo"))
+        self._apply(self._open("migrate", "again"))
+        self._check(self._done_now())
+        self._append()
+
+    def _open(self, *actions: str) -> list[Job]:
+        return [job for job in self.jobs if job.open and job.action in actions]
+
+    def _done_now(self) -> list[Job]:
+        return [job for job in self.jobs if job.outcome == "migrated"]
+
+    # -- what the streams say -------------------------------------------------------------------------------------
+
+    def _recall_streams(self) -> None:
+        known = [job for job in self.jobs if job.open and job.head.id is not None]
+        if not known:
+            return
+        events = self.journal.events(self.tx, [job.head.id or 0 for job in known])
+        for job in known:
+            job.standing = fold(events[job.head.id or 0])
+
+    def _tell_stale(self) -> None:
+        """Turns `refresh` into `again` where `migrate` would now decide otherwise, and into nothing where not."""
+        jobs = self._open("refresh")
+        if not jobs:
+            return
+        self._read(jobs)
+        for job in jobs:
+            job.rows = without_own_writes(self.work.store, type(self.work.migration), job.rows, job.standing.changes)
+        self._decide(jobs, recorded=True)
+        for job in jobs:
+            if job.open:
+                fresh = job.plan is not None and job.plan.digest.hex() == job.standing.decision
+                job.action, job.outcome = "again", "skipped" if fresh else ""
+                job.plan = None
+
+    # -- going back, and forth again ------------------------------------------------------------------------------
+
+    def _take_back(self, jobs: list[Job]) -> None:
+        live = self._live(jobs, lambda job: job.standing.changes)
+        for job in jobs:
+            self._refuse_drift(job, expected(job.standing.changes), live)
+        jobs = [job for job in jobs if job.open]
+        self._put(jobs, lambda job: back(job.standing.changes, live), lambda job: originals(job.standing.changes), "compensated")
+        for job in jobs:
+            if job.action == "undo":
+                job.outcome = "rolled_back"
+                job.facts.append(Fact("end", _json({"state": "rolled_back"})))
+
+    def _bring_again(self, jobs: list[Job]) -> None:
+        live = self._live(jobs, lambda job: job.standing.undone)
+        anew = []
+        for job in jobs:
+            before = originals(job.standing.undone)
+            if self._same_decision(job) and not any(
+                self.work.store.differences(image, live.get(ref)) for ref, image in before.items()
+            ):
+                continue
+            if self.work.campaign.kind == "redo":
+                self._refuse_drift(job, before, live)
+            else:
+                job.action = "migrate"
+                anew.append(job)
+        # What was compared had the time of the first run; what is done now has its own.
+        self._decide(anew, recorded=False)
+        jobs = [job for job in jobs if job.open and job.action == "redo"]
+        self._put(jobs, lambda job: forth(job.standing.undone, live), lambda job: expected(job.standing.undone), None)
+        for job in jobs:
+            job.outcome = "migrated"
+            job.facts.append(Fact("end", _json({"state": "migrated"})))
+
+    def _same_decision(self, job: Job) -> bool:
+        return self.work.campaign.kind == "redo" or (job.plan is not None and job.plan.digest.hex() == job.standing.decision)
+
+    def _live(self, jobs: Iterable[Job], changes: Callable[[Job], Sequence[Written]]) -> dict[Ref, Image]:
+        refs = [change.ref for job in jobs for change in changes(job)]
+        return self.tx.fetch(refs, lock=True) if refs else {}
+
+    def _refuse_drift(self, job: Job, wanted: dict[Ref, Image | None], live: dict[Ref, Image]) -> None:
+        found = drift(self.work, self.tx, job.head, wanted, live)
+        if not found:
+            return
+        if self.work.campaign.options.get("on_drift") == "skip":
+            remark = Fact("remark", _json({"text": "drifted, so it stays as it is", "differences": found}))
+            job.facts += [self._begin(), remark, Fact("end", _json({"state": job.head.state, "skipped": True}))]
+            job.outcome = "skipped"
+            return
+        self._fail(job, Drifted("; ".join(found)))
+
+    def _put(
+        self, jobs: list[Job], steps: Callable[[Job], Any], wanted: Callable[[Job], dict[Ref, Image | None]], kind: str | None
+    ) -> None:
+        puts = {job.text: steps(job) for job in jobs}
+        flat = [put for steps_ in puts.values() for put in steps_]
+        now = self.tx.put(flat, ordered=self.ordered) if flat else {}
+        wrong: dict[str, Quarantine] = {}
+        for job in jobs:
+            missed = [ref.table for ref, image in wanted(job).items() if self.work.store.differences(image, now[ref])]
+            if missed:
+                wrong[job.text] = Drifted(
+                    f"rows of {missed[0]} did not come back as they were: a trigger or rule changes what is written"
+                )
+            job.facts.append(self._begin())
+            for put in puts[job.text]:
+                written = Written(put.ref, put.live, now[put.ref])
+                job.facts.append(Fact(kind or kind_of(written), written=written))
+        if wrong:
+            raise Rejected(wrong)
+
+    # -- deciding -------------------------------------------------------------------------------------------------
+
+    def _skip_vanished(self, jobs: list[Job]) -> None:
+        if not jobs:
+            return
+        there = self.work.store.existing(self.tx, type(self.work.migration), [job.key for job in jobs])
+        for at, job in enumerate(jobs):
+            if at not in there:
+                if job.facts:
+                    raise Rejected(
+                        {job.text: Quarantine("it is migrated, and its key is gone from the source: roll it back instead")}
+                    )
+                job.outcome = "skipped"
+                remark = Fact("remark", _json({"text": "vanished before its turn"}))
+                job.facts = [self._begin(), remark, Fact("end", _json({"state": "vanished"}))]
+
+    def _demand_requirements(self, jobs: list[Job]) -> None:
+        for name in self.work.campaign.options.get("requires_each", ()):
+            heads = self.journal.heads(self.tx, name, [job.text for job in jobs if job.open], lock=False)
+            for job in jobs:
+                head = heads.get(job.text)
+                if job.open and (head is None or head.state != "migrated"):
+                    self._fail_late(job, RequirementMissing(f"{name} comes first, and has not been done for this entity"))
+
+    def _read_and_decide(self, jobs: list[Job]) -> None:
+        jobs = [job for job in jobs if job.open]
+        self._read(jobs)
+        self._decide([job for job in jobs if job.action == "redo"], recorded=True)
+        self._decide([job for job in jobs if job.action != "redo"], recorded=False)
+        decided = [job for job in jobs if job.plan is not None]
+        if decided:
+            self._demand_pure(decided[0])
+        failed = [job for job in jobs if job.failure is not None]
+        if len(failed) == len(jobs) >= SAME_MISTAKE and len({reason(job.failure) for job in failed if job.failure}) == 1:
+            raise AuthorMistake(f"all {len(jobs)} entities of a batch fail alike: {reason(failed[0].failure)}")
+
+    def _read(self, jobs: list[Job]) -> None:
+        if not jobs:
+            return
+        migration = type(self.work.migration)
+        for job, rows in zip(jobs, self.tx.read(migration.reads, [job.key for job in jobs], lock=True), strict=True):
+            job.rows = rows
+
+    def _decide(self, jobs: list[Job], *, recorded: bool) -> None:
+        recalls: dict[str, Any] = {}
+        if self.work.uses_recalls:
+            recalls = self.journal.recalls(self.tx, self.work.campaign.migration, [job.text for job in jobs])
+        pending: list[tuple[str, RecallNeeded]] = []
+        for job in jobs:
+            try:
+                job.decision, job.plan = self._decided(job, recalls.get(job.text), recorded=recorded)
+            except RecallNeeded as needed:
+                pending.append((job.text, needed))
+            except Quarantine as failure:
+                self._fail_late(job, failure)
+        if pending:
+            raise RecallsPending(pending)
+
+    def _decided(self, job: Job, recalls: Any, *, recorded: bool = False) -> tuple[Decision, Plan]:
+        now = self.tx.now
+        if recorded and job.standing.begun is not None:
+            now = at_time(job.standing.begun.at, now)
+        work = self.work
+        decision = decide(work.migration, entity(work.migration, job.key, now, job.rows, work.tables, recalls))
+        return decision, work.store.plan(decision)
+
+    def _demand_pure(self, job: Job) -> None:
+        recalls = {}
+        if self.work.uses_recalls:
+            recalls = self.journal.recalls(self.tx, self.work.campaign.migration, [job.text]).get(job.text, {})
+        _, again = self._decided(job, recalls, recorded=job.action == "redo")
+        if job.plan is not None and again.digest != job.plan.digest:
+            raise ImpureMigration(
+                f"{self.work.campaign.migration}: migrate decided differently on the same rows: take times from entity.now, ids from"
+                " entity.new_uuid, and anything else that is not in the rows through entity.recall"
+            )
+
+    # -- applying -------------------------------------------------------------------------------------------------
+
+    def _apply(self, jobs: list[Job]) -> None:
+        self._refuse_foreign(jobs)
+        jobs = [job for job in jobs if job.open and job.plan is not None]
+        writes = [write for job in jobs if job.plan for write in job.plan.writes]
+        written = iter(self.tx.apply(writes, ordered=self.ordered) if writes else ())
+        for job in jobs:
+            plan, decision = job.plan, job.decision
+            assert plan is not None and decision is not None  # noqa: S101 -- both come from _decided
+            if not job.facts:
+                job.facts.append(self._begin())
+            for _ in plan.writes:
+                change = next(written)
+                if change.before != change.after:
+                    job.facts.append(Fact(kind_of(change), written=change))
+            for note in decision.notes:
+                job.facts.append(Fact(note.kind, _json(note.data)))
+                job.notes[note.kind] = job.notes.get(note.kind, 0) + 1
+            job.facts.append(Fact("end", _json({"state": "migrated", "decision": plan.digest.hex(), **job.notes})))
+            job.outcome = "migrated"
+
+    def _refuse_foreign(self, jobs: list[Job]) -> None:
+        """Lets one row be changed by one entity of the migration only: two would each take the other's change for drift."""
+        owners: dict[Ref, Job] = {}
+        for job in jobs:
+            for write in job.plan.writes if job.plan else ():
+                if write.ref is not None and owners.setdefault(write.ref, job) is not job:
+                    self._fail_late(job, ForeignRow(f"a row of {write.table} is changed by another entity of this migration too"))
+        if not owners:
+            return
+        for ref, found in self.journal.others(self.tx, list(owners), self.work.campaign.migration).items():
+            job = owners[ref]
+            if job.open and any(head.key != job.text and head.state == "migrated" for head, _ in found):
+                self._fail_late(job, ForeignRow(f"a row of {ref.table} was changed by another entity of this migration"))
+
+    def _check(self, jobs: list[Job]) -> None:
+        if not self.work.checks:
+            return
+        jobs = [job for job in jobs if job.rows]
+        migration = type(self.work.migration)
+        if any(rows.table in migration.writes for rows in migration.reads) and jobs:
+            self._read(jobs)
+        wrong: dict[str, Quarantine] = {}
+        for job in jobs:
+            changes = [fact.written for fact in job.facts if fact.written is not None and fact.kind != "compensated"]
+            rows = with_own_writes(self.work, job.rows, changes)
+            messages = check(self.work.migration, entity(self.work.migration, job.key, self.tx.now, rows, self.work.tables))
+            if messages:
+                wrong[job.text] = CheckFailed("; ".join(messages))
+        if wrong:
+            raise Rejected(wrong)
+
+    # -- ending ---------------------------------------------------------------------------------------------------
+
+    def _append(self) -> None:
+        entries = []
+        for job in self.jobs:
+            if job.facts:
+                state = {"migrated": "migrated", "rolled_back": "rolled_back"}.get(job.outcome, job.head.state or "failed")
+                if job.outcome == "skipped" and not job.head.state:
+                    state = "vanished"
+                entries.append(Entry(job.head, state, job.facts, failed=job.outcome == "failed"))
+        if entries:
+            self.journal.append(self.tx, self.work.campaign.id, self.at, entries)
+
+    def count(self, tally: Tally) -> None:
+        """Nothing; each job is counted, those that this campaign did earlier by what it did then."""
+        earlier = [job.head for job in self.jobs if job.head.campaign == self.work.campaign.id]
+        last = self.journal.last_events(self.tx, earlier) if earlier else {}
+        for job in self.jobs:
+            event = last.get(job.text)
+            if event is None:
+                tally.add(job.outcome, job.notes)
+            elif event.kind == "failed":
+                tally.add("failed")
+            else:
+                state = event.facts.get("state")
+                tally.add("skipped" if event.facts.get("skipped") or state == "vanished" else str(state), event.facts)
+
+    def _begin(self) -> Fact:
+        return Fact("begin", _json({"job": self.work.campaign.kind}))
+
+    def _fail(self, job: Job, failure: Quarantine) -> None:
+        job.failure, job.outcome, job.plan = failure, "failed", None
+        job.facts = [self._begin(), Fact("failed", _json({"error": type(failure).__name__, "reason": str(failure)}))]
+
+    def _fail_late(self, job: Job, failure: Quarantine) -> None:
+        """Fails a job that may have written: what it wrote goes only with the whole transaction."""
+        if job.facts:
+            raise Rejected({job.text: failure})
+        self._fail(job, failure)
+
+
+def drift(work: Work, tx: Transaction, head: Head, wanted: dict[Ref, Image | None], live: dict[Ref, Image]) -> list[str]:
+    """How the rows differ from what they should be, and who is known to have changed them; names of columns, never values."""
+    found = []
+    for ref, image in wanted.items():
+        differences = work.store.differences(image, live.get(ref))
+        if not differences:
+            continue
+        later = [(other, event) for other, event in work.ledger.journal.others(tx, [ref]).get(ref, ()) if other.id != head.id]
+        now = live.get(ref)
+        if later and later[-1][1].after == (None if now is None else now.data):
+            other = later[-1][0]
+            found.append(f"{ref.table}: changed since by {other.migration}; roll that back first")
+        else:
+            found.append(f"{ref.table}: {', '.join(difference.column for difference in differences)} changed since")
+    return found
+
+
+def with_own_writes(work: Work, rows: Rowsets, changes: Sequence[Written]) -> Rowsets:
+    """The rows that `check` gets: those that are read, and of written tables that are not read, those that the entity wrote."""
+    result = dict(rows)
+    for table in work.migration.writes:
+        if table not in result:
+            result[table] = [
+                work.store.record(change.after) for change in changes if change.ref.table == table and change.after is not None
+            ]
+            result[table].sort(key=lambda record: record.ref.key)
+    return result
+
+
+def at_time(milliseconds_: int, like: Any) -> Any:
+    """The aware time of so many milliseconds since 1970."""
+    return type(like).fromtimestamp(milliseconds_ / 1000, tz=like.tzinfo)
+
+
+def reason(failure: BacktrailError | None) -> str:
+    """A failure as one line: its class and what it says."""
+    return f"{type(failure).__name__}: {failure}"
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))

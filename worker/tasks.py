@@ -1,0 +1,107 @@
+"""From a message to what is done about it: work through the batch, try again, give it back, or halt its campaign."""
+
+from __future__ import annotations
+
+import logging
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from backtrail import job
+from backtrail.decide import place
+from backtrail.errors import BacktrailError, DatabaseFault, Halt, Retry, UnknownName, UnsuitableDatabase
+from backtrail.settings import Settings
+from ledger.campaigns import GOING
+from ledger.presence import milliseconds
+from worker.execute import NotGoing
+from worker.isolate import work_through
+from worker.runtime import Runtime, runtime
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 45.0
+"""How long one delivery of a batch is tried again before it is given back, to be sent anew."""
+
+
+class Rejected(Exception):
+    """The message makes no sense and is thrown away."""
+
+
+def run(settings: Settings, v: object, campaign: object, batch: object) -> str:
+    """What became of the batch, in a few words that may be seen by anybody.
+
+    Raises:
+        Rejected: the message makes no sense.
+    """
+    try:
+        number, part = job.parse(v, campaign, batch)
+    except ValueError as error:
+        raise Rejected(str(error)) from None
+    here = runtime(settings)
+    try:
+        for attempt in Retrying(
+            retry=retry_if_exception_type((Retry, UnsuitableDatabase)),
+            wait=wait_random_exponential(multiplier=0.05, max=3),
+            stop=stop_after_delay(PATIENCE_S),
+            reraise=True,
+        ):
+            with attempt:
+                return _once(here, number, part)
+    except (Retry, UnsuitableDatabase) as error:
+        log.warning("a batch goes back: %s", error, extra={"campaign": f"c{number}", "batch": part})
+        _give_back(here, number, part)
+        return f"back: {type(error).__name__}"
+    raise AssertionError("tenacity ends with a result or an error")
+
+
+def _once(here: Runtime, number: int, part: int) -> str:
+    try:
+        work = here.work(number)
+        with here.store.transaction(write=False) as tx:
+            campaign = here.ledger.campaigns.get(tx, number)
+            batch = here.ledger.campaigns.peek(tx, number, part)
+        if batch is None or campaign is None:
+            raise Rejected("a message of a batch that does not exist")  # noqa: TRY301 -- beside the condition it reads best
+        if batch.state == "done":
+            return "done before"
+        if campaign.state not in GOING:
+            raise NotGoing  # noqa: TRY301 -- the transaction below may find the same
+        return str(work_through(work, part, batch.keys))
+    except UnknownName:
+        raise Rejected("a message of a campaign that does not exist") from None
+    except NotGoing:
+        _give_back(here, number, part)
+        return "back: the campaign is not going on"
+    except Halt as halt:
+        _halt(here, number, part, halt)
+        return f"halted: {type(halt).__name__}"
+    except (Retry, UnsuitableDatabase):
+        raise
+    except BacktrailError as error:
+        log.warning("a batch goes back: %s", error, extra={"campaign": f"c{number}", "batch": part})
+        here.forget(number)
+        _give_back(here, number, part, note=str(error))
+        return f"back: {type(error).__name__}"
+    except Exception as error:
+        # A bug of ours: it shows itself with all it has, and the campaign does not run into it a thousand times.
+        log.exception("a bug in Backtrail stopped a batch")
+        _halt(here, number, part, DatabaseFault(f"a bug in Backtrail: {place(error)}"))
+        raise
+
+
+def _give_back(here: Runtime, number: int, part: int, note: str | None = None) -> None:
+    try:
+        with here.store.transaction() as tx:
+            here.ledger.campaigns.give_back(tx, number, part, note)
+    except BacktrailError as error:
+        # The feeder's sweep finds the batch again.
+        log.warning("a batch could not be given back: %s", error, extra={"campaign": f"c{number}", "batch": part})
+
+
+def _halt(here: Runtime, number: int, part: int, halt: Halt) -> None:
+    log.error("campaign c%s halts: %s", number, halt)
+    here.forget(number)
+    with here.store.transaction() as tx:
+        campaign = here.ledger.campaigns.get(tx, number)
+        if campaign is not None:
+            here.ledger.campaigns.move(tx, campaign, "halted", now=milliseconds(tx), halted=f"{type(halt).__name__}: {halt}")
+        here.ledger.campaigns.give_back(tx, number, part)

@@ -1,0 +1,71 @@
+"""What a worker process keeps for a campaign: its migration's code and parameters, and the handles to data and ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from backtrail.discovery import Found, find
+from backtrail.errors import BacktrailError, Halt, OtherCode, SchemaChanged, UsageError
+from backtrail.keys import parse_key
+from backtrail.migration import Migration
+from backtrail.stores.base import Store
+from backtrail.stores.sql import SqlStore
+from ledger.campaigns import Campaign
+from ledger.ledger import Ledger
+
+
+@dataclass
+class Work:
+    """One campaign as a worker process does it."""
+
+    store: Store
+    ledger: Ledger
+    campaign: Campaign
+    migration: Migration
+    tables: dict[str, Sequence[str] | None]
+    uses_recalls: bool = False
+    checks: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.checks = type(self.migration).check is not Migration.check
+
+    def key(self, text: str) -> Any:
+        """The entity's key from its text, with its type."""
+        return parse_key(text, self.campaign.key_types)
+
+
+def load(store: Store, ledger: Ledger, campaign: Campaign) -> Work:
+    """The campaign, ready to be worked on.
+
+    Raises:
+        OtherCode: this worker's code of the migration is not the campaign's, or cannot be loaded.
+        Halt: the schema or the parameters do not fit the migration any more.
+    """
+    found = _code(campaign)
+    try:
+        if isinstance(store, SqlStore):
+            store.forget()
+        store.check(found.cls)
+        migration = found.instance(campaign.params)
+    except UsageError as error:
+        raise SchemaChanged(str(error)) from error
+    tables = {name: store.columns(name) for name in {*found.cls.writes, *(rows.table for rows in found.cls.reads)}}
+    ledger.journal.remember(store, [store.shape(name) for name in found.cls.writes])
+    return Work(store, ledger, campaign, migration, tables)
+
+
+def _code(campaign: Campaign) -> Found:
+    try:
+        found = find(campaign.source)
+        if found.fingerprint != campaign.fingerprint and ".py:" in campaign.source:
+            found = find(campaign.source, fresh=True)
+    except Halt:
+        raise
+    except BacktrailError as error:
+        raise OtherCode(f"this worker cannot load {campaign.migration}: {error}") from error
+    # Going back needs no code of the author's, so that a rollback is never held up by a changed file.
+    if found.fingerprint != campaign.fingerprint and campaign.kind not in ("rollback", "redo"):
+        raise OtherCode(f"this worker's code of {campaign.migration} is not the campaign's: deploy the same code and restart it")
+    return found
