@@ -116,7 +116,8 @@ def undo(connection: Connection, steps: Sequence[Step]) -> None:
 
 def missing(connection: Connection, steps: Sequence[Step]) -> list[str]:
     """What the steps added and is not there any more, one name a line of a report."""
-    return [lack for step in steps if (lack := _Lookup(connection, step).lack()) is not None]
+    found = [_Lookup(connection, step).lack() for step in steps]
+    return list(dict.fromkeys(lack for lack in found if lack is not None))
 
 
 # What each of Alembic's operations is called, and whether an inverse is known.
@@ -253,7 +254,9 @@ class Schema(Operations):
         if isinstance(operation, ops.AlterColumnOp):
             if operation.modify_type is not None or operation.modify_name is not None or operation.modify_comment is not False:
                 raise AuthorMistake("alter_column in expand changes nullable and server_default only: add a new column instead")
-        elif isinstance(operation, (ops.CreateTableOp, ops.AddColumnOp, ops.CreateIndexOp)) and operation.if_not_exists:
+        elif isinstance(operation, (ops.CreateTableOp, ops.AddColumnOp, ops.CreateIndexOp)) and getattr(
+            operation, "if_not_exists", None
+        ):
             raise AuthorMistake(f"{name} with if_not_exists could not tell whether it is ours: leave it out")
         if isinstance(operation, ops.CreateIndexOp) and operation.kw.get("postgresql_concurrently"):
             raise AuthorMistake("create_index with postgresql_concurrently cannot run in expand's transaction: leave it out")
@@ -1045,7 +1048,11 @@ _TRANSIENT = ("08", "40", "55P03", "57P")
 # SQLite has no codes for these; its messages name things and never values.
 _MESSAGES = (
     (r"already exists|already an(other)? |already a table|duplicate column name", _EXISTS),
-    (r"readonly|read-only|not authorized|may not be modified", _PERMISSION),
+    (
+        r"sqlite_master may not be modified",
+        "this SQLite guards its stored definitions (defensive mode): declare it in create_table",
+    ),
+    (r"readonly|read-only|not authorized", _PERMISSION),
     (r"after drop column|cannot drop .*column", _DEPENDENTS),
     (r"no such|unknown column|has no column", _UNKNOWN),
     (r"cannot add a not null column|not null constraint failed", _EMPTY),

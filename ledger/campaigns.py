@@ -266,6 +266,12 @@ class Campaigns:
             query = query.where(table.c.sent_at < sent_before)
         return [_batch(row) for row in tx.connection.execute(query.order_by(table.c.number).limit(limit))]
 
+    def notes(self, tx: Transaction, campaign: int) -> list[str]:
+        """Why workers would not have batches of the campaign, each reason once."""
+        table = self.batches
+        where = sa.and_(table.c.campaign == campaign, table.c.state != "done", table.c.note.is_not(None))
+        return list(tx.connection.scalars(sa.select(table.c.note).where(where).distinct().limit(10)))
+
     def last_number(self, tx: Transaction, campaign: int) -> int:
         """The highest number of the campaign's batches; 0 where there is none."""
         table = self.batches

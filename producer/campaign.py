@@ -47,8 +47,8 @@ class DriftFound(BacktrailError):
         self.drifted = drifted
 
 
-def open_campaign(ledger: Ledger, found: Found, order: Order) -> Campaign:
-    """The campaign that was opened.
+def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool = False) -> Campaign:
+    """The campaign that was opened; in a dry run, the one that would be, and nothing is created.
 
     Raises:
         UsageError: something is wrong with what was asked for; nothing was changed.
@@ -60,13 +60,17 @@ def open_campaign(ledger: Ledger, found: Found, order: Order) -> Campaign:
     census = store.census(found.cls)
     keys = _parsed(order.only, census.types)
     _demand_known(ledger, found, keys, order.kind)
-    ledger.create()
+    if not dry_run:
+        ledger.create()
     with store.transaction(write=False) as tx:
+        if not ledger.exists(tx):
+            raise UsageError(f"nothing was ever migrated by {found.name}: there is nothing to roll back")
         _demand_owned(ledger, tx, found, order, keys)
     if order.kind == "rollback" and order.options.get("on_drift") != "skip":
         _refuse_drift(ledger, found, order, keys)
-    ledger.journal.remember(store, [store.shape(name) for name in found.cls.writes])
-    with store.transaction() as tx:
+    if not dry_run:
+        ledger.journal.remember(store, [store.shape(name) for name in found.cls.writes])
+    with store.transaction(write=not dry_run) as tx:
         campaign = Campaign(
             id=0,
             migration=found.name,
@@ -93,6 +97,8 @@ def open_campaign(ledger: Ledger, found: Found, order: Order) -> Campaign:
         )
         if keys is None:
             campaign = replace(campaign, total=_total(ledger, tx, campaign, census.total))
+        if dry_run:
+            return campaign
         campaign = ledger.campaigns.open(tx, campaign)
         if keys is not None:
             size = order.batch_size

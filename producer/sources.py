@@ -41,7 +41,7 @@ def _of_keys(ledger: Ledger, tx: Transaction, campaign: Campaign, migration: typ
     cursor = campaign.cursor
     source, after, taken = int(cursor.get("source", 0)), cursor.get("after"), int(cursor.get("taken", 0))
     page = ledger.store.page(tx, migration.all_keys(), source, after, size)
-    keys = [key_text(key) for key in page.keys if not _is_null(key)]
+    keys = [key_text(key) for key in page.keys if not is_null(key)]
     keys = [key for key in keys if in_sample(key, campaign.options.get("sample"))]
     heads = ledger.journal.heads(tx, campaign.migration, keys, lock=False)
     todo, skipped = _split(campaign, keys, heads)
@@ -96,7 +96,8 @@ def in_sample(key: str, share: float | None) -> bool:
     return int.from_bytes(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:8], "big") < share * 2**64
 
 
-def _is_null(key: Any) -> bool:
+def is_null(key: Any) -> bool:
+    """Whether the key names no entity: all of it is NULL."""
     return key is None or (isinstance(key, tuple) and all(part is None for part in key))
 
 

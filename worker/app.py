@@ -16,6 +16,7 @@ from celery.exceptions import Reject
 from backtrail import broker, job
 from backtrail.settings import Settings, load
 from worker import tasks
+from worker.guard import guard_redis
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ CONF: dict[str, Any] = {
     "task_reject_on_worker_lost": True,
     "task_acks_on_failure_or_timeout": True,
     "worker_prefetch_multiplier": 1,
+    "worker_consumer": "worker.guard:GuardedConsumer",
     "worker_cancel_long_running_tasks_on_connection_loss": True,
     "worker_soft_shutdown_timeout": 20,
     "task_ignore_result": True,
@@ -52,12 +54,12 @@ CONF: dict[str, Any] = {
 
 def make_app(settings: Settings, broker_url: str) -> Celery:
     """The application for a database and a broker."""
+    guard_redis()
     app = Celery("backtrail", broker=broker_url)
     app.conf.update(CONF, task_default_queue=settings.queue)
-    if broker_url.startswith(("redis", "rediss")):
-        app.conf.update(worker_consumer="worker.guard:GuardedConsumer", broker_transport="worker.guard:GuardedTransport")
 
-    @app.task(name=job.TASK, max_retries=3)
+    # A retry with a delay would carry an eta, which the guard refuses.
+    @app.task(name=job.TASK, max_retries=3, default_retry_delay=0)
     def batch(v: Any = None, campaign: Any = None, batch: Any = None) -> str:
         try:
             return tasks.run(settings, v, campaign, batch)

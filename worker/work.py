@@ -11,7 +11,6 @@ from backtrail.errors import BacktrailError, Halt, OtherCode, SchemaChanged, Usa
 from backtrail.keys import parse_key
 from backtrail.migration import Migration
 from backtrail.stores.base import Store
-from backtrail.stores.sql import SqlStore
 from ledger.campaigns import Campaign
 from ledger.ledger import Ledger
 
@@ -45,8 +44,7 @@ def load(store: Store, ledger: Ledger, campaign: Campaign) -> Work:
     """
     found = _code(campaign)
     try:
-        if isinstance(store, SqlStore):
-            store.forget()
+        store.forget()
         store.check(found.cls)
         migration = found.instance(campaign.params)
     except UsageError as error:

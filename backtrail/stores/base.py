@@ -194,6 +194,10 @@ class Store(ABC):
         """The row of an image, as if it had just been read."""
 
     @abstractmethod
+    def forget(self) -> None:
+        """Forgets what it knows of the schema, after somebody changed it."""
+
+    @abstractmethod
     def close(self) -> None:
         """Gives all connections back."""
 

@@ -5,7 +5,7 @@ Profiles come in a fixed order, and of several values the first that is not null
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from backtrail.catalog.unified_profile.fields import CONTEXTS, IN_CONTEXT, REQUIRED, SHARED, Fields
@@ -69,25 +69,24 @@ def intent_completeness(context_type: Any, values: Data) -> Completeness:
     return _completeness(CONTEXTS.get(context_type, {}), values)
 
 
-def merge(fields: Fields, profiles: Iterable[Data]) -> Merged:
+def merge(fields: Fields, profiles: Sequence[Data]) -> Merged:
     """Those of the fields that a profile has with a value of the right type, made one."""
     values: dict[str, Any] = {}
     conflicts: dict[str, list[Any]] = {}
     for profile in profiles:
-        for field, kind in fields.items():
-            value: Any = profile.get(field)
-            if type(value) is not kind:
+        for field, value in profile.items():
+            if type(value) is not fields.get(field):
                 continue
             if field not in values:
                 values[field] = value
-            elif kind is list:
+            elif isinstance(value, list):
                 values[field] = [*values[field], *value]
-            elif kind is dict:
+            elif isinstance(value, dict):
                 values[field] = _join(field, values[field], value, conflicts)
             elif value != values[field]:
                 _disagree(conflicts, field, values[field], value)
     for field, value in values.items():
-        if type(value) is list:
+        if isinstance(value, list):
             values[field] = _unique(value)
     return Merged(values, conflicts)
 
@@ -114,12 +113,12 @@ def _join(field: str, first: Data, second: Data, conflicts: dict[str, list[Any]]
 
 def _disagree(conflicts: dict[str, list[Any]], field: str, chosen: Any, value: Any) -> None:
     values = conflicts.setdefault(field, [chosen])
-    if not any(same(value, other) for other in values):
+    if not any(same(value, known) for known in values):
         values.append(value)
 
 
 def _unique(items: list[Any]) -> list[Any]:
-    if set(map(type, items)) <= {str}:
+    if set(map(type, items)) == {str}:
         return list(dict.fromkeys(items))
     kept: list[Any] = []
     for item in items:
@@ -128,11 +127,8 @@ def _unique(items: list[Any]) -> list[Any]:
     return kept
 
 
-def _completeness(required: Iterable[str], values: Data) -> Completeness:
-    filled: list[str] = []
-    missing: list[str] = []
-    for field in required:
-        # An empty text, list or object tells as little as none at all.
-        (filled if values.get(field) else missing).append(field)
-    total = len(filled) + len(missing)
-    return Completeness(round(100 * len(filled) / total) if total else 0, missing)
+def _completeness(required: Collection[str], values: Data) -> Completeness:
+    # An empty text, list or object tells as little as none at all.
+    missing = [field for field in required if not values.get(field)]
+    total = len(required)
+    return Completeness(round(100 * (total - len(missing)) / total) if total else 0, missing)

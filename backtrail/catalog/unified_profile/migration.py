@@ -91,10 +91,13 @@ class UnifiedProfile(Migration):
             pieces = intents.setdefault(context_type, [])
             for profile in profiles.get(context["id"], ()):
                 data = profile["data"]
-                legacy += _unmapped(user, context_type, profile)
-                if isinstance(data, dict):
-                    shared.append(data)
-                    pieces.append(extract_context_intent(context_type, data))
+                if not isinstance(data, dict):
+                    legacy += _no_object(user, context_type, profile["id"], data)
+                    continue
+                shared.append(data)
+                pieces.append(extract_context_intent(context_type, data))
+                if unmapped := unmapped_fields(context_type, data):
+                    legacy.append(_unmapped(user, context_type, profile["id"], unmapped))
         if len(intents) < len(contexts):
             _remark_several(user, contexts)
         self._create_profile(user, shared, legacy)
@@ -190,27 +193,29 @@ def _by_context(rows: list[Row]) -> dict[Any, list[Row]]:
     return {context: _oldest_first(of_context) for context, of_context in profiles.items()}
 
 
-def _unmapped(user: Entity, context_type: Any, profile: Row) -> list[dict[str, Any]]:
-    """The entry of `legacy_data` for what of the profile has no other place, none where all has; noted, too."""
-    data = profile["data"]
-    if data is None:
-        return []
-    about = {"profile_id": str(profile["id"]), "context_type": None if context_type is None else str(context_type)}
-    if not isinstance(data, dict):
-        # What is no JSON at all is shown, and kept, as its text.
-        kept = data if isinstance(data, (list, str, bool, int, float)) else str(data)
-        user.unmapped({"data": kept}, context_type=context_type)
-        user.remark("the data of a profile is no JSON object", context_type=context_type)
-        return [{**about, "data": kept}]
-    fields = unmapped_fields(context_type, data)
-    if not fields:
-        return []
+def _unmapped(user: Entity, context_type: Any, profile_id: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    """The entry of `legacy_data` for fields that have no other place; they are noted, too."""
     user.unmapped(fields, context_type=context_type)
     kinds = IN_CONTEXT.get(context_type, SHARED)
     for field in fields:
         if field in kinds:
             user.remark(f"{field} is not {KINDS[kinds[field]]}", field=field, context_type=context_type)
-    return [{**about, "fields": fields}]
+    return {"profile_id": str(profile_id), "context_type": _text(context_type), "fields": fields}
+
+
+def _no_object(user: Entity, context_type: Any, profile_id: Any, data: Any) -> list[dict[str, Any]]:
+    """The entry of `legacy_data` for data that has no fields; none for NULL."""
+    if data is None:
+        return []
+    # What is no JSON at all is shown, and kept, as its text.
+    kept = data if isinstance(data, (list, str, bool, int, float)) else str(data)
+    user.unmapped({"data": kept}, context_type=context_type)
+    user.remark("the data of a profile is no JSON object", context_type=context_type)
+    return [{"profile_id": str(profile_id), "context_type": _text(context_type), "data": kept}]
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _remark_several(user: Entity, contexts: list[Row]) -> None:

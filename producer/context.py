@@ -1,0 +1,90 @@
+"""What every command starts from: settings, the ledger of the database that they name, and the migration that is meant."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from backtrail import broker
+from backtrail.errors import Retry, UnsuitableDatabase
+from backtrail.settings import Settings, load, redact
+from backtrail.stores import open_store
+from backtrail.stores.base import Transaction
+from ledger.campaigns import Campaign
+from ledger.ledger import Ledger
+
+
+@dataclass
+class Context:
+    """One command's surroundings."""
+
+    overrides: dict[str, Any]
+    json: bool = False
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, options first."""
+        return load(**{name: value for name, value in self.overrides.items() if value is not None})
+
+    @cached_property
+    def out(self) -> Console:
+        """Where results go; wide where no terminal limits the width."""
+        return Console(file=sys.stdout, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+
+    @cached_property
+    def err(self) -> Console:
+        """Where progress and hints go."""
+        return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger of the database, which was seen to answer.
+
+        Raises:
+            UnsuitableDatabase: there is no database, or it does not answer.
+        """
+        url = self.settings.database()
+        if url.startswith("sqlite:"):
+            path = Path(url.removeprefix("sqlite:///").partition("?")[0])
+            if not path.is_file():
+                raise UnsuitableDatabase(f"there is no database file {path}: check database_url")
+        ledger = Ledger(open_store(url, lock_timeout_ms=max(self.settings.lock_timeout_ms, 5000)))
+        try:
+            with ledger.store.transaction(write=False) as tx:
+                ledger.exists(tx)
+        except Retry as error:
+            raise UnsuitableDatabase(
+                f"the database at {redact(url)} does not answer: is it running, and is the address right?"
+            ) from error
+        return ledger
+
+    def check_broker(self) -> None:
+        """Nothing, where the broker of the settings, if any is named, can be used.
+
+        Raises:
+            UnsuitableBroker: it cannot.
+        """
+        if self.settings.broker_url is not None:
+            broker.check(self.settings.broker_url)
+
+    def campaign(self, tx: Transaction, name: str) -> Campaign:
+        """The campaign that somebody names.
+
+        Raises:
+            UnknownName: there is none of that name.
+        """
+        if not self.ledger.exists(tx):
+            raise UnsuitableDatabase("no campaign was ever opened in this database")
+        return self.ledger.campaigns.find(tx, name)
+
+
+def quiet_logs() -> None:
+    """Nothing; libraries say on standard error only what somebody must know."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,0 +1,169 @@
+"""What a campaign would do, found in this process by reading only: nothing is created, no table of ours, no row, no message."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from backtrail.decide import decide, entity
+from backtrail.discovery import Found
+from backtrail.entity import RecallNeeded
+from backtrail.errors import BacktrailError, ImpureMigration
+from backtrail.keys import parse_key
+from backtrail.migration import Migration
+from backtrail.stores.base import Transaction
+from ledger.campaigns import Campaign
+from ledger.journal import Head
+from ledger.ledger import Ledger
+from ledger.state import action
+from producer.campaign import Order
+from producer.sources import in_sample, is_null
+
+PAGE = 500
+
+
+@dataclass
+class Forecast:
+    """What would happen."""
+
+    total: int = 0
+    migrated: int = 0
+    skipped: int = 0
+    failed: int = 0
+    conflicts: int = 0
+    unmapped: int = 0
+    recalls: int = 0
+    writes: Counter[str] = field(default_factory=Counter)
+    notes: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
+
+    def document(self, migration: str) -> dict[str, Any]:
+        """The forecast in the form of a status document."""
+        return {
+            "campaign": None,
+            "migration": migration,
+            "kind": "migrate",
+            "state": "dry run",
+            "dry_run": True,
+            "total": self.total,
+            "pending": 0,
+            "migrated": self.migrated,
+            "rolled_back": 0,
+            "skipped": self.skipped,
+            "failed": self.failed,
+            "conflicts": self.conflicts,
+            "unmapped": self.unmapped,
+            "recalls": self.recalls,
+            "writes": dict(self.writes),
+            "notes": self.notes,
+            "failures": self.failures,
+        }
+
+
+def forecast(ledger: Ledger, found: Found, order: Order) -> Forecast:
+    """What the campaign would do, entity by entity.
+
+    Raises:
+        UsageError: something is wrong with what was asked for.
+        ImpureMigration: `migrate` decided differently on the same rows.
+    """
+    store = ledger.store
+    store.check(found.cls)
+    migration = found.instance(order.params)
+    census = store.census(found.cls)
+    result = Forecast()
+    options = {**order.options, "only": order.only is not None}
+    campaign = _imagined(found, options)
+    limit = order.options.get("limit")
+    # One transaction, so that all of it is one picture; it reads only, and the database is told so.
+    with store.transaction(write=False) as tx:
+        exists = ledger.exists(tx)
+        for keys in _pages(ledger, tx, found, order, census.types):
+            heads = ledger.journal.heads(tx, found.name, [text for text, _ in keys], lock=False) if exists else {}
+            todo = [(text, key) for text, key in keys if action(campaign, heads.get(text) or Head(found.name, text)) != "skip"]
+            if limit is not None:
+                todo = todo[: max(0, limit - result.migrated - result.failed)]
+            result.total += len(keys) if limit is None else len(todo)
+            result.skipped += len(keys) - len(todo) if limit is None else 0
+            _decide_all(ledger, tx, migration, todo, result, exists=exists)
+            if limit is not None and result.migrated + result.failed >= limit:
+                break
+    return result
+
+
+def _imagined(found: Found, options: dict[str, Any]) -> Campaign:
+    return Campaign(
+        id=2**62,
+        migration=found.name,
+        source=found.source,
+        kind="migrate",
+        state="open",
+        options=options,
+        params={},
+        key_types=(),
+        fingerprint=found.fingerprint,
+        total=0,
+        null_keys=0,
+        by="",
+        reason=None,
+        halted=None,
+        cursor={},
+        fed=True,
+        opened_at=0,
+    )
+
+
+def _pages(ledger: Ledger, tx: Transaction, found: Found, order: Order, types: Sequence[str]) -> Any:
+    from backtrail.keys import key_text
+
+    if order.only is not None:
+        keys = [(key_text(key), key) for key in dict.fromkeys(parse_key(text, types) for text in order.only)]
+        yield from (keys[at : at + PAGE] for at in range(0, len(keys), PAGE))
+        return
+    sources = found.cls.all_keys()
+    for source in range(len(sources)):
+        after: str | None = None
+        while True:
+            page = ledger.store.page(tx, sources, source, after, PAGE)
+            texts = [(key_text(key), key) for key in page.keys if not is_null(key)]
+            yield [(text, key) for text, key in texts if in_sample(text, order.options.get("sample"))]
+            after = page.after
+            if after is None:
+                break
+
+
+def _decide_all(
+    ledger: Ledger, tx: Transaction, migration: Migration, keys: Sequence[tuple[str, Any]], result: Forecast, *, exists: bool
+) -> None:
+    if not keys:
+        return
+    store, cls = ledger.store, type(migration)
+    tables = {name: store.columns(name) for name in {*cls.writes, *(rows.table for rows in cls.reads)}}
+    recalls = ledger.journal.recalls(tx, migration.name, [text for text, _ in keys]) if exists else {}
+    for (text, key), rows in zip(keys, tx.read(cls.reads, [key for _, key in keys], lock=False), strict=True):
+        try:
+            plans = []
+            for _ in range(2):
+                decision = decide(migration, entity(migration, key, tx.now, rows, tables, recalls.get(text)))
+                plans.append(store.plan(decision))
+        except RecallNeeded:
+            result.recalls += 1
+            result.migrated += 1
+            continue
+        except BacktrailError as error:
+            if error.remedy != "quarantine":
+                raise
+            result.failed += 1
+            result.failures.append({"key": text, "error": type(error).__name__, "reason": str(error)})
+            continue
+        if plans[0].digest != plans[1].digest:
+            raise ImpureMigration(f"{migration.name}: migrate decided differently on the same rows of {text}")
+        result.migrated += 1
+        for write in plans[0].writes:
+            result.writes[f"{write.op} {write.table}"] += 1
+        kinds = {note.kind for note in decision.notes}
+        result.conflicts += "conflict" in kinds
+        result.unmapped += "unmapped" in kinds
+        result.notes += [{"key": text, "kind": note.kind, **note.data} for note in decision.notes]

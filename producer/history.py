@@ -1,0 +1,92 @@
+"""What happened to one entity, and what was noted about all: from the events alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from backtrail.errors import UsageError
+from backtrail.image import Image
+from backtrail.stores.base import Store, Transaction
+from ledger.event import NOTES, Event
+from ledger.ledger import Ledger
+
+PAGE = 500
+
+
+def history(ledger: Ledger, tx: Transaction, migration: str, key: str) -> list[dict[str, Any]]:
+    """The events of an entity, in their order.
+
+    Raises:
+        UsageError: nothing was ever done about this entity.
+    """
+    head = ledger.journal.heads(tx, migration, [key], lock=False).get(key) if ledger.exists(tx) else None
+    if head is None or head.id is None:
+        raise UsageError(f"nothing was ever done about {key!r} by {migration}")
+    who: dict[int, tuple[str, str | None]] = {}
+    return [_document(ledger, tx, event, who) for event in ledger.journal.events(tx, [head.id])[head.id]]
+
+
+def _document(ledger: Ledger, tx: Transaction, event: Event, who: dict[int, tuple[str, str | None]]) -> dict[str, Any]:
+    if event.campaign not in who:
+        campaign = ledger.campaigns.get(tx, event.campaign)
+        who[event.campaign] = ("unknown", None) if campaign is None else (campaign.by, campaign.reason)
+    by, reason = who[event.campaign]
+    return {
+        "version": event.version,
+        "kind": event.kind,
+        "table": None if event.ref is None else event.ref.table,
+        "key": None if event.ref is None else ledger.store.show_key(event.ref),
+        "before": _shown(ledger.store, event.before_image),
+        "after": _shown(ledger.store, event.after_image),
+        "data": None if event.data is None else json.loads(event.data),
+        "at": dt.datetime.fromtimestamp(event.at / 1000, tz=dt.UTC).isoformat(timespec="milliseconds"),
+        "campaign": f"c{event.campaign}",
+        "by": by,
+        "reason": reason,
+        "hash": event.hash.hex(),
+    }
+
+
+def _shown(store: Store, image: Image | None) -> dict[str, Any] | None:
+    return None if image is None else store.show(image)
+
+
+def notes(ledger: Ledger, migration: str, kinds: set[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The notes of the jobs that stand, entity by entity; a note of a job that was rolled back is history, and not shown."""
+    after = 0
+    while True:
+        with ledger.store.transaction(write=False) as tx:
+            if not ledger.exists(tx):
+                return
+            heads = ledger.journal.page(tx, migration, after, PAGE)
+            events = ledger.journal.events(tx, [head.id or 0 for head in heads])
+        if not heads:
+            return
+        after = heads[-1].id or 0
+        for head in heads:
+            for event in _standing_notes(events[head.id or 0]):
+                if kinds is None or event.kind in kinds:
+                    yield {"key": head.key, "kind": event.kind, **event.facts}
+
+
+def _standing_notes(events: list[Event]) -> list[Event]:
+    """The notes of the job that decided what stands now, and those of a job that left everything as it was."""
+    said: list[Event] = []
+    decided: list[Event] = []
+    stands = False
+    for event in events:
+        if event.kind == "begin":
+            said = []
+        elif event.kind in NOTES:
+            said.append(event)
+        elif event.kind == "end":
+            facts = event.facts
+            stands = facts.get("state") == "migrated"
+            if "decision" in facts:
+                decided, said = said, []
+            elif stands and not facts.get("skipped"):
+                said = []  # a redo brings the decision's own notes again
+    return [*(decided if stands else []), *said]
