@@ -250,6 +250,12 @@ class Campaigns:
         where = sa.and_(table.c.campaign == campaign, table.c.number == number, table.c.state == "sent")
         tx.connection.execute(sa.update(table).where(where).values(state="ready", note=note))
 
+    def recall_sent(self, tx: Transaction, campaign: int) -> None:
+        """Nothing; batches whose messages were sent and not done are to be sent again: some may have been given back unseen."""
+        table = self.batches
+        where = sa.and_(table.c.campaign == campaign, table.c.state == "sent")
+        tx.connection.execute(sa.update(table).where(where).values(state="ready", note=None))
+
     def sent(self, tx: Transaction, campaign: int, numbers: Sequence[int], now: int) -> None:
         """Nothing; messages of those batches are in the queue. A batch that is done meanwhile stays done."""
         table = self.batches

@@ -346,6 +346,8 @@ def _mover(name: str, state: Any, summary: str) -> None:
         with ledger.store.transaction() as tx:
             found = context.campaign(tx, campaign)
             ledger.campaigns.demand(tx, found, state, now=milliseconds(tx))
+            if state == "running":
+                ledger.campaigns.recall_sent(tx, found.id)
         with ledger.store.transaction(write=False) as tx:
             document = status_documents(ledger, tx, [context.campaign(tx, campaign)])[0]
         show.print_json(context, document) if context.json else show.print_status(context.out, [document])

@@ -11,17 +11,18 @@ import os
 import platform
 import sys
 import threading
+import time
 import uuid
 from dataclasses import replace
 
 from backtrail._version import __version__
 from backtrail.discovery import Found, find
-from backtrail.errors import BacktrailError, Halt, Retry, UsageError
+from backtrail.errors import BacktrailError, Halt, Retry, UnsuitableBroker, UsageError
 from backtrail.settings import load
 from backtrail.stores import open_store
 from ledger.campaigns import GOING, Campaign
 from ledger.ledger import Ledger
-from ledger.presence import milliseconds
+from ledger.presence import LEASE_MS, milliseconds
 from producer.queue import Queue
 from producer.sources import next_page
 
@@ -49,27 +50,34 @@ class Feeder:
     def __init__(self, ledger: Ledger, queue: Queue, owner: str) -> None:
         self.ledger, self.queue, self.owner = ledger, queue, owner
         self.fence: int | None = None
+        self._renewed = 0.0
         self._found: dict[int, Found] = {}
 
     def step(self) -> bool:
         """Whether there was something to feed."""
-        with self.ledger.store.transaction() as tx:
-            fence = self.ledger.presence.lead(tx, "feeder", self.owner)
-        if fence is None:
-            self.fence = None
+        fresh = self._lead()
+        if self.fence is None:
             return False
-        fresh, self.fence = fence != self.fence, fence
         with self.ledger.store.transaction(write=False) as tx:
             campaigns = self.ledger.campaigns.all(tx, states=GOING)
         busy = False
         for campaign in campaigns:
             try:
                 busy |= self._feed(campaign, fresh=fresh)
-            except Halt as halt:
-                self._halt(campaign, str(halt))
-            except UsageError as error:
+            except UnsuitableBroker:
+                raise  # the broker is gone for a while, which is nothing that the campaign could do about
+            except (Halt, UsageError) as error:
                 self._halt(campaign, str(error))
         return busy
+
+    def _lead(self) -> bool:
+        """Whether this feeder leads since just now. The lease is renewed in good time, and not at every step: it costs a write."""
+        if self.fence is not None and time.monotonic() - self._renewed < LEASE_MS / 3000:
+            return False
+        with self.ledger.store.transaction() as tx:
+            fence = self.ledger.presence.lead(tx, "feeder", self.owner)
+        fresh, self.fence, self._renewed = fence is not None and fence != self.fence, fence, time.monotonic()
+        return fresh
 
     def _halt(self, campaign: Campaign, reason: str) -> None:
         with self.ledger.store.transaction() as tx:

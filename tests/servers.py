@@ -102,8 +102,11 @@ def _answered(connect: Callable[[], object], errors: type[Exception], folder: Pa
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server's maintenance database; BACKTRAIL_TEST_POSTGRES_URL names another server."""
+def postgres(**settings: str) -> Iterator[str]:
+    """The URL of a PostgreSQL server's maintenance database; BACKTRAIL_TEST_POSTGRES_URL names another server.
+
+    It is fast and forgets on a power cut; `settings` of PostgreSQL's own names say otherwise.
+    """
     if given := os.environ.get(POSTGRES_URL):
         yield given
         return
@@ -126,6 +129,7 @@ def postgres() -> Iterator[str]:
         "synchronous_commit": "off",
         "max_connections": "200",
         "deadlock_timeout": "200ms",
+        **settings,
     }
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
     url = f"postgresql://postgres:postgres@127.0.0.1:{port}/postgres"

@@ -123,6 +123,14 @@ class _Table:
                 )
         return Ref(self.name, repr(exact(self.key(row))))
 
+    def expect(self, columns: Iterable[str]) -> None:
+        """Nothing, where a row has each of the columns; documents may lack any field, and an empty table tells nothing."""
+        if self.rows and not self.is_document:
+            known = {name for row in self.rows.values() for name in row}
+            for name in columns:
+                if name not in known:
+                    raise UnknownName(f"column of {self.name}", name, known)
+
     def sorted(self) -> Iterator[tuple[Ref, dict[str, Any]]]:
         """The rows in binary primary-key order."""
         return iter(sorted(self.rows.items(), key=lambda item: _rank(self.key(item[1]))))
@@ -169,19 +177,23 @@ class MemoryTables:
         """The keys of all entities, each once, in binary order.
 
         Raises:
-            UsageError: they are of mixed type.
+            UsageError: they are of mixed type, or a table or column does not exist.
         """
         found: dict[Any, Any] = {}
         for source in sources:
-            for row in self._table(source.table).rows.values():
+            table = self._table(source.table)
+            table.expect((*source.columns, *source.where))
+            for row in table.rows.values():
                 if all(_allowed(_get(row, name), wanted) for name, wanted in source.where.items()):
                     key = _key_of(row, source)
                     if key is not None:
                         found.setdefault(exact(key), key)
-        for types in zip(*(map(type_of, _parts(key)) for key in found.values()), strict=True):
-            if len(set(types)) > 1:
+        for types in zip(
+            *([None if part is None else type_of(part) for part in _parts(key)] for key in found.values()), strict=True
+        ):
+            if len(set(types) - {None}) > 1:
                 raise UsageError(
-                    f"keys are of mixed type ({', '.join(sorted(set(types)))}): give Keys(…, key=) to make them alike"
+                    f"keys are of mixed type ({', '.join(sorted(set(types) - {None}))}): give Keys(…, key=) to make them alike"
                 )
         return in_order(found.values())
 
@@ -192,6 +204,7 @@ class MemoryTables:
         for rows in reads:
             table = self._table(rows.table)
             wanted = _wanted(rows, key, full)
+            table.expect(rows.by)
             columns = None if rows.columns is None else (*table.primary_key, *rows.by, *rows.columns)
             found = [(ref, row) for ref, row in table.sorted() if _belongs(row, rows.by, wanted)]
             full[rows.name] = [row for _, row in found]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -14,6 +14,8 @@ from pydantic import BaseModel
 from backtrail import Entity, Keys, Migration, Opaque, Rows
 from backtrail.errors import AuthorMistake, RecallFailed, UndeclaredTable, UnknownField, UnknownName, UsageError
 from backtrail.testing import NOW, Trial, TrialFailed, trial
+
+DOCUMENTS: dict[str, Any] = {"keys": Keys("users", "_id"), "reads": (Rows("users", by="_id"),)}
 
 Tables = dict[str, list[dict[str, Any]]]
 
@@ -199,9 +201,12 @@ def test_a_copy_keeps_every_untouched_field_and_the_place_of_renamed_ones():
 
 def test_dotted_names_are_paths_in_documents():
     def migrate(_, user):
-        user.update(user.one("users"), set={"a.b": 1, "deep.er.still": 2, "list.1.x": 3, "list.3": 4}, unset=("a.c", "no.thing", "gone"))
+        user.update(
+            user.one("users"), set={"a.b": 1, "deep.er.still": 2, "list.1.x": 3, "list.3": 4}, unset=("a.c", "no.thing", "gone")
+        )
 
-    result = trial(by_user(migrate), {"users": [{"_id": 1, "a": {"c": 0, "d": 1}, "list": [{}, {"x": 0}], "gone": None}]}, **ID)
+    document = {"_id": 1, "a": {"c": 0, "d": 1}, "list": [{}, {"x": 0}], "gone": None}
+    result = trial(by_user(migrate, **DOCUMENTS), {"users": [document]})
     assert result.tables["users"] == [
         {"_id": 1, "a": {"d": 1, "b": 1}, "list": [{}, {"x": 3}, None, 4], "deep": {"er": {"still": 2}}},
     ]
@@ -210,22 +215,12 @@ def test_dotted_names_are_paths_in_documents():
 def test_a_column_of_a_table_is_null_when_unset_and_absent_in_a_document():
     migration = by_user(lambda _, user: user.update(user.one("users"), unset=("name",)))
     assert trial(migration, {"users": [{"id": 1, "name": "x"}]}).tables["users"] == [{"id": 1, "name": None}]
-    by_document = by_user(lambda _, user: user.update(user.one("users"), unset=("name",)), keys=Keys("users", "_id"), reads=READ_ID)
+    by_document = by_user(lambda _, user: user.update(user.one("users"), unset=("name",)), **DOCUMENTS)
     assert trial(by_document, {"users": [{"_id": 1, "name": "x"}]}).tables["users"] == [{"_id": 1}]
 
 
-READ_ID = (Rows("users", by="_id"),)
-ID: dict[str, Any] = {}
-
-
-@pytest.fixture(autouse=True)
-def _documents(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Nothing; kept so that no state leaks between tests."""
-    yield
-
-
 def test_a_path_through_a_text_fails_the_entity():
-    migration = by_user(lambda _, user: user.update(user.one("users"), set={"a.b": 1}), keys=Keys("users", "_id"), reads=READ_ID)
+    migration = by_user(lambda _, user: user.update(user.one("users"), set={"a.b": 1}), **DOCUMENTS)
     assert "neither an object nor a list" in trial(migration, {"users": [{"_id": 1, "a": "text"}]}).failures[1]
 
 
@@ -303,7 +298,9 @@ def test_a_failing_check_takes_the_entity_back():
             yield "wrong"
             yield "very wrong"
 
-    result = trial(by_user(lambda _, user: user.create("copies", {"of": user.key}), check=check), {"users": [{"id": 1}, {"id": 2}]})
+    result = trial(
+        by_user(lambda _, user: user.create("copies", {"of": user.key}), check=check), {"users": [{"id": 1}, {"id": 2}]}
+    )
     assert result.failures == {2: "wrong; very wrong"}
     assert result.tables["copies"] == [{"id": 1, "of": 1}]
 
@@ -371,9 +368,13 @@ def test_a_migration_that_is_other_the_second_time_around_fails_the_trial():
         trial(impure(lambda user, run: user.create("copies", {"late": run >= 2})), {"users": [{"id": 1}]})
 
 
-@pytest.mark.parametrize("value", [1, 1.0, True, None, float("nan"), -0.0, "1", [1, True], {"b": 1, "a": None}, Opaque("infinity")])
+@pytest.mark.parametrize(
+    "value", [1, 1.0, True, None, float("nan"), -0.0, "1", [1, True], {"b": 1, "a": None}, Opaque("infinity")]
+)
 def test_undoing_gives_back_every_type_and_order(value):
-    result = trial(by_user(lambda _, user: user.update(user.one("users"), set={"v": "other"})), {"users": [{"id": 1, "v": value}]})
+    result = trial(
+        by_user(lambda _, user: user.update(user.one("users"), set={"v": "other"})), {"users": [{"id": 1, "v": value}]}
+    )
     assert result.tables["users"] == [{"id": 1, "v": "other"}]  # and the trial has undone it in between
 
 
@@ -408,6 +409,7 @@ def test_what_would_halt_a_campaign_is_raised(migrate, error, message):
         ({"peoples": []}, UnknownName, "did you mean 'peoples'"),
         ({"people": [{"id": 1}, {"id": 1}]}, UsageError, "two rows"),
         ({"people": [{"name": "x"}]}, UsageError, "primary_keys="),
+        ({"people": [{"_id": 1}], "other": [{"id": 1}, {"id": 1}]}, UsageError, "'other': two rows"),
     ],
 )
 def test_tables_that_cannot_be_meant_so_are_refused(tables, error, message):
@@ -485,3 +487,8 @@ def test_a_recall_can_be_given_as_a_value_or_another_function():
     assert titles(trial(titled(never), tables, recalls={"title": lambda key, tone: [key, tone]})) == [[1, "dry"]]
     with pytest.raises(RecallFailed, match="title"):
         trial(titled(never), tables, recalls={"other": 1})
+
+
+def test_a_column_that_no_row_has_is_answered_with_the_nearest():
+    with pytest.raises(UnknownName, match="did you mean 'user_id'"):
+        trial(by_user(nothing, reads=(Rows("orders", by="userid"),)), {"users": [{"id": 1}], "orders": [{"id": 1, "user_id": 1}]})
