@@ -14,6 +14,9 @@ from backtrail.stores.base import Transaction
 from ledger.tables import COUNTS, ledger_tables
 
 Kind = Literal["migrate", "rollback", "rerun", "redo"]
+GOING_BACK: tuple[Kind, ...] = ("rollback", "redo")
+"""The kinds that bring recorded images and ask the author's code nothing."""
+
 State = Literal["open", "running", "paused", "halted", "completed", "cancelled"]
 
 ARROWS: Mapping[State, Mapping[State, str]] = {

@@ -14,7 +14,7 @@ from backtrail.image import Image, Ref
 from backtrail.keys import key_text, parse_key
 from backtrail.migration import Keys
 from backtrail.stores.base import Difference, Transaction
-from ledger.campaigns import UNFINISHED, Campaign, Kind
+from ledger.campaigns import GOING_BACK, UNFINISHED, Campaign, Kind
 from ledger.history import expected, fold
 from ledger.journal import Head
 from ledger.ledger import Ledger
@@ -56,7 +56,9 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
     """
     store = ledger.store
     store.check(found.cls)
-    found.instance(order.params)
+    if order.kind not in GOING_BACK:
+        order = _with_earlier_params(ledger, found, order)
+        found.instance(order.params)
     census = store.census(found.cls)
     keys = _parsed(order.only, census.types)
     _demand_known(ledger, found, keys, order.kind)
@@ -104,6 +106,16 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
             size = order.batch_size
             ledger.campaigns.add_batches(tx, campaign, 1, [keys[at : at + size] for at in range(0, len(keys), size)])
     return campaign
+
+
+def _with_earlier_params(ledger: Ledger, found: Found, order: Order) -> Order:
+    """A rerun to which nothing else is said has the parameters of the last campaign that migrated."""
+    if order.kind != "rerun" or order.params:
+        return order
+    with ledger.store.transaction(write=False) as tx:
+        earlier = ledger.campaigns.all(tx, migration=found.name) if ledger.exists(tx) else []
+    params = [campaign.params for campaign in earlier if campaign.kind not in GOING_BACK]
+    return replace(order, params=params[-1]) if params else order
 
 
 def whoami() -> str:

@@ -327,11 +327,12 @@ class Attempt:
             raise RecallsPending(pending)
 
     def _decided(self, job: Job, recalls: Any, *, recorded: bool = False) -> tuple[Decision, Plan]:
-        now = self.tx.now
+        work, now = self.work, self.tx.now
+        migration = work.migration
         if recorded and job.standing.begun is not None:
             now = at_time(job.standing.begun.at, now)
-        work = self.work
-        decision = decide(work.migration, entity(work.migration, job.key, now, job.rows, work.tables, recalls))
+            migration = work.as_of(self.tx, job.standing.begun.campaign)
+        decision = decide(migration, entity(migration, job.key, now, job.rows, work.tables, recalls))
         return decision, work.store.plan(decision)
 
     def _demand_pure(self, job: Job) -> None:

@@ -10,8 +10,8 @@ from backtrail.discovery import Found, find
 from backtrail.errors import BacktrailError, Halt, OtherCode, SchemaChanged, UsageError
 from backtrail.keys import parse_key
 from backtrail.migration import Migration
-from backtrail.stores.base import Store
-from ledger.campaigns import Campaign
+from backtrail.stores.base import Store, Transaction
+from ledger.campaigns import GOING_BACK, Campaign
 from ledger.ledger import Ledger
 
 
@@ -24,11 +24,22 @@ class Work:
     campaign: Campaign
     migration: Migration
     tables: dict[str, Sequence[str] | None]
+    found: Found
     uses_recalls: bool = False
     checks: bool = field(init=False)
+    _earlier: dict[int, Migration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.checks = type(self.migration).check is not Migration.check
+
+    def as_of(self, tx: Transaction, campaign: int) -> Migration:
+        """The migration with the parameters that an earlier campaign gave it."""
+        if campaign == self.campaign.id:
+            return self.migration
+        if campaign not in self._earlier:
+            row = self.ledger.campaigns.get(tx, campaign)
+            self._earlier[campaign] = self.migration if row is None else self.found.instance(row.params)
+        return self._earlier[campaign]
 
     def key(self, text: str) -> Any:
         """The entity's key from its text, with its type."""
@@ -46,12 +57,13 @@ def load(store: Store, ledger: Ledger, campaign: Campaign) -> Work:
     try:
         store.forget()
         store.check(found.cls)
-        migration = found.instance(campaign.params)
+        # Going back needs no parameters: what was done stands in the ledger.
+        migration = found.cls() if campaign.kind in GOING_BACK else found.instance(campaign.params)
     except UsageError as error:
         raise SchemaChanged(str(error)) from error
     tables = {name: store.columns(name) for name in {*found.cls.writes, *(rows.table for rows in found.cls.reads)}}
     ledger.journal.remember(store, [store.shape(name) for name in found.cls.writes])
-    return Work(store, ledger, campaign, migration, tables)
+    return Work(store, ledger, campaign, migration, tables, found)
 
 
 def _code(campaign: Campaign) -> Found:
@@ -64,6 +76,6 @@ def _code(campaign: Campaign) -> Found:
     except BacktrailError as error:
         raise OtherCode(f"this worker cannot load {campaign.migration}: {error}") from error
     # Going back needs no code of the author's, so that a rollback is never held up by a changed file.
-    if found.fingerprint != campaign.fingerprint and campaign.kind not in ("rollback", "redo"):
+    if found.fingerprint != campaign.fingerprint and campaign.kind not in GOING_BACK:
         raise OtherCode(f"this worker's code of {campaign.migration} is not the campaign's: deploy the same code and restart it")
     return found
