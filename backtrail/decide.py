@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import linecache
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def entity(
     key: Any,
     now: dt.datetime,
     rows: Rowsets,
-    tables: Mapping[str, Sequence[str] | None],
+    tables: Mapping[str, Collection[str] | None],
     recalls: Recalls | None = None,
 ) -> Entity:
     """The entity as the migration meets it."""

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from backtrail import ids
@@ -124,7 +124,7 @@ class Entity:
         now: dt.datetime,
         rows: Mapping[str, Sequence[Record]],
         writes: Sequence[str],
-        tables: Mapping[str, Sequence[str] | None],
+        tables: Mapping[str, Collection[str] | None],
         requires: Sequence[str] = (),
         recalls: Mapping[tuple[str, str], Any] | None = None,
     ) -> None:
@@ -258,10 +258,10 @@ class Entity:
             update = self._updates[record.ref] = Update(record)
             self._decision.changes.append(update)
         for name, value in set.items():
-            update.unset.pop(name, None)
+            _forget(update, name)
             update.set[name] = value
         for name in unset:
-            update.set.pop(name, None)
+            _forget(update, name)
             update.unset[name] = None
 
     def delete(self, row: Row) -> None:
@@ -321,10 +321,10 @@ class Entity:
             change.values[name] = row._values[name] = value
         for name in unset:
             row._values.pop(name, None)
-            if change.source is None:
-                change.values.pop(name, None)
-            else:
-                change.unset = (*change.unset, name)
+            change.values.pop(name, None)
+            if change.source is not None:
+                # What the copy renamed has its old name in the source, where unset is looked up.
+                change.unset = (*change.unset, *([old for old, new in change.rename.items() if new == name] or [name]))
 
     def _note(self, kind: NoteKind, data: dict[str, Any]) -> None:
         self._decision.notes.append(Note(kind, {name: jsonable(value) for name, value in data.items()}))
@@ -368,6 +368,13 @@ class Entity:
 def _by(equal: Mapping[str, Any]) -> str:
     # The fields' names only: their values are people's data, and this message travels.
     return f" by {', '.join(equal)}" if equal else ""
+
+
+def _forget(update: Update, name: str) -> None:
+    """Nothing; what was said before of the field, or of a path inside it, is no longer in the update."""
+    for said in (update.set, update.unset):
+        for known in [known for known in said if known == name or known.startswith(f"{name}.")]:
+            del said[known]
 
 
 def note_json(data: Mapping[str, Any]) -> str:

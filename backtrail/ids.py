@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from json.encoder import encode_basestring
 from typing import Any
 
 from backtrail.errors import AuthorMistake
@@ -16,12 +17,14 @@ NAMESPACE = uuid.UUID("6f0c6a3e-6d0b-5e0c-9d0e-3f2f4a9d1b57")
 
 
 def _name(migration: str, key: str, label: tuple[Any, ...]) -> str:
-    return json.dumps([migration, key, *(part_text(part) for part in label)], ensure_ascii=False)
+    # The JSON array of the parts; written out, since ids are made several times for every entity.
+    return "[" + ", ".join(map(encode_basestring, (migration, key, *map(part_text, label)))) + "]"
 
 
 def new_uuid(migration: str, key: str, label: tuple[Any, ...]) -> uuid.UUID:
     """The name-based UUID (RFC 9562, version 5) of a migration, a key's text and a label."""
-    return uuid.uuid5(NAMESPACE, _name(migration, key, label))
+    name = _name(migration, key, label).encode("utf-8", "surrogatepass")
+    return uuid.UUID(bytes=hashlib.sha1(NAMESPACE.bytes + name, usedforsecurity=False).digest()[:16], version=5)
 
 
 def new_object_id(migration: str, key: str, label: tuple[Any, ...]) -> Any:

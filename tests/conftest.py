@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import redis
 
 from tests import servers
+from tests.engine import Engine
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +53,24 @@ def broker(broker_url: str) -> str:
     with redis.Redis.from_url(broker_url) as client:
         client.flushall()
     return broker_url
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    """The engine on a fresh database of every kind in turn."""
+    with closing(Engine(database)) as one:
+        yield one
+
+
+@pytest.fixture
+def on_postgres(postgres: str) -> Iterator[Engine]:
+    """The engine on a fresh PostgreSQL database."""
+    with closing(Engine(postgres)) as one:
+        yield one
+
+
+@pytest.fixture
+def on_sqlite(sqlite: str) -> Iterator[Engine]:
+    """The engine on a fresh SQLite file."""
+    with closing(Engine(sqlite)) as one:
+        yield one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ class Work:
     ledger: Ledger
     campaign: Campaign
     migration: Migration
-    tables: dict[str, Sequence[str] | None]
+    tables: dict[str, Collection[str] | None]
     found: Found
     uses_recalls: bool = False
     checks: bool = field(init=False)
@@ -61,9 +61,15 @@ def load(store: Store, ledger: Ledger, campaign: Campaign) -> Work:
         migration = found.cls() if campaign.kind in GOING_BACK else found.instance(campaign.params)
     except UsageError as error:
         raise SchemaChanged(str(error)) from error
-    tables = {name: store.columns(name) for name in {*found.cls.writes, *(rows.table for rows in found.cls.reads)}}
+    tables = {name: columns_of(store, name) for name in {*found.cls.writes, *(rows.table for rows in found.cls.reads)}}
     ledger.journal.remember(store, [store.shape(name) for name in found.cls.writes])
     return Work(store, ledger, campaign, migration, tables, found)
+
+
+def columns_of(store: Store, table: str) -> Collection[str] | None:
+    """The names of the table's columns, for looking them up fast; None where any name goes."""
+    columns = store.columns(table)
+    return None if columns is None else frozenset(columns)
 
 
 def _code(campaign: Campaign) -> Found:

@@ -199,6 +199,34 @@ def test_a_copy_keeps_every_untouched_field_and_the_place_of_renamed_ones():
     assert list(result.tables["copies"][0]["c"]) == ["y", "x"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([({"a.b": 1}, ()), ({"a": {}}, ()), ({"a.c": 2}, ())], {"_id": 1, "a": {"c": 2}}),
+        ([({"a.b": 1}, ()), ({"a": {}}, ()), ({"a.b": 2}, ())], {"_id": 1, "a": {"b": 2}}),
+        ([({"a.b": 1}, ()), ({}, ("a",))], {"_id": 1}),
+        ([({}, ("a",)), ({"a.b": 1}, ())], {"_id": 1, "a": {"b": 1}}),
+        ([({"a": 5}, ()), ({}, ("a",)), ({"a": 6}, ())], {"_id": 1, "a": 6}),
+    ],
+)
+def test_changes_of_one_row_add_up_in_the_order_in_which_they_were_said(changes, expected):
+    def migrate(_, user):
+        for values, unset in changes:
+            user.update(user.one("users"), set=values, unset=unset)
+
+    assert trial(by_user(migrate, **DOCUMENTS), {"users": [{"_id": 1, "a": {"x": 0}}]}).tables["users"] == [expected]
+
+
+def test_what_was_copied_renamed_or_set_can_be_unset_again():
+    def migrate(_, user):
+        new = user.copy("copies", user.one("users"), set={"c": 3, "d": 4}, rename={"old": "new"})
+        user.update(new, unset=("new", "b", "c"))
+        assert dict(new) == {"id": 1, "d": 4}
+
+    result = trial(by_user(migrate), {"users": [{"id": 1, "old": 1, "b": 2}]})
+    assert result.tables["copies"] == [{"id": 1, "d": 4}]
+
+
 def test_dotted_names_are_paths_in_documents():
     def migrate(_, user):
         user.update(

@@ -1,0 +1,101 @@
+"""Places to run the program in: fresh ones, and one for each kind of database in which a worker stands ready for many tests."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import servers
+from tests.acceptance.world import World, execute, is_postgres
+from tests.processes import SHOWN, Place
+
+_numbers = itertools.count(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[Any]:
+    """What all processes of a failed test said stands in its report."""
+    report = yield
+    if report.failed:
+        held = getattr(item, "funcargs", {}).values()
+        places = [one.place if isinstance(one, World) else one for one in held if isinstance(one, World | Place)]
+        for folder in {place.folder for place in places}:
+            for log in sorted(folder.glob("*.log")):
+                report.sections.append((log.name, log.read_text(errors="replace")[-SHOWN:]))
+    return report
+
+
+@contextmanager
+def a_folder() -> Iterator[Path]:
+    """A folder with a short name: there is a limit to the paths of sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="bt-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def a_place(kind: str, server: str) -> Iterator[Place]:
+    """A folder and a fresh database of that kind."""
+    with a_folder() as folder:
+        if kind == "postgres":
+            with servers.postgres_database(server) as url:
+                yield Place(folder, url)
+        else:
+            url = f"sqlite:///{folder / 'data.db'}"
+            execute(url, "CREATE TABLE there (is_a_file integer)")
+            yield Place(folder, url)
+
+
+def _world(place: Place) -> World:
+    world = World(place, f"w{next(_numbers)}")
+    world.write()
+    return world
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def alone(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[World]:
+    """A world with a database of its own, of every kind in turn, and no worker."""
+    with a_place(request.param, postgres_url) as place:
+        yield _world(place)
+
+
+@pytest.fixture
+def alone_sqlite(postgres_url: str) -> Iterator[World]:
+    """A world with an SQLite file of its own, and no worker."""
+    with a_place("sqlite", postgres_url) as place:
+        yield _world(place)
+
+
+@pytest.fixture
+def alone_postgres(postgres_url: str) -> Iterator[World]:
+    """A world with a PostgreSQL database of its own, and no worker."""
+    with a_place("postgres", postgres_url) as place:
+        yield _world(place)
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+def staffed(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[Place]:
+    """A place of every kind in turn where a worker with two processes stands ready, and the queue is the embedded one."""
+    with a_place(request.param, postgres_url) as place, place.worker():
+        yield place
+
+
+@pytest.fixture
+def world(staffed: Place) -> World:
+    """A world of this test's own in a place where a worker stands ready."""
+    return _world(staffed)
+
+
+@pytest.fixture
+def on_postgres(world: World) -> bool:
+    """Whether the world's database is PostgreSQL."""
+    return is_postgres(world.url)
