@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 import linecache
+import sysconfig
 import traceback
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from backtrail.changes import Decision
-from backtrail.entity import Entity, Record
+from backtrail.entity import Entity, RecallNeeded, Record
 from backtrail.errors import AuthorMistake, BacktrailError, CheckFailed, MigrateFailed
 from backtrail.migration import Migration
 
 Rowsets = Mapping[str, Sequence[Record]]
 Recalls = Mapping[tuple[str, str], Any]
 
-NOBODYS_FAULT = (NameError, ImportError, SyntaxError, NotImplementedError, RecursionError, MemoryError)
+NOBODYS_FAULT = (NameError, ImportError, SyntaxError, NotImplementedError, RecursionError, MemoryError, SystemExit)
 """Errors that no entity's data can be blamed for."""
+
+LIBRARIES = [Path(sysconfig.get_paths()[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+"""Where code lies that no author wrote."""
 
 
 def entity(
@@ -68,22 +72,44 @@ def check(migration: Migration, subject: Entity) -> list[str]:
         CheckFailed: its own code raised an error for this entity.
     """
     try:
-        return [str(message) for message in migration.check(subject)]
+        messages = migration.check(subject)
+        # A function that ends without a word finds nothing wrong, and one text is one message.
+        return [messages] if isinstance(messages, str) else [str(message) for message in messages or ()]
     except BacktrailError:
         raise
+    except RecallNeeded as needed:
+        raise AuthorMistake(f"check recalls {needed.label!r}, which migrate did not") from needed
     except NOBODYS_FAULT as error:
         raise AuthorMistake(place(error)) from error
     except Exception as error:
         raise CheckFailed(place(error)) from error
 
 
+def account(migration: Migration, subject: Entity) -> dict[str, int]:
+    """What `account` says became of the migrated entity's fields.
+
+    Raises:
+        AuthorMistake: its code raised an error.
+    """
+    try:
+        return dict(migration.account(subject) or {})
+    except BacktrailError:
+        raise
+    except (Exception, RecallNeeded, SystemExit) as error:
+        raise AuthorMistake(place(error)) from error
+
+
 def place(error: BaseException) -> str:
-    """The error's class and the line of code that raised it. Its own text may quote people's data, and stays behind."""
+    """The error's class and the author's line of code that it came from. Its own text may quote people's data, and stays behind."""
     here = Path(__file__).parent
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not Path(frame.filename).is_relative_to(here) or "catalog" in Path(frame.filename).parts]
+    theirs = [
+        frame for frame in frames if not Path(frame.filename).is_relative_to(here) or "catalog" in Path(frame.filename).parts
+    ]
     if not theirs:
         return type(error).__name__
-    frame = theirs[-1]
+    # What a library raises is told by the line that called it.
+    own = [frame for frame in theirs if not any(Path(frame.filename).is_relative_to(folder) for folder in LIBRARIES)]
+    frame = (own or theirs)[-1]
     line = linecache.getline(frame.filename, frame.lineno or 0).strip()
     return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno} in {frame.name}: {line}"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.util
 import inspect
+import linecache
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +24,9 @@ from backtrail.errors import BacktrailError, UnknownName, UsageError
 from backtrail.migration import Migration, validate
 
 GROUP = "backtrail.migrations"
+
+OURS = ("backtrail", "ledger", "producer", "worker")
+"""The packages of Backtrail itself, which are no part of an author's code even where they lie below the author's folder."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ def find(text: str, *, fresh: bool = False) -> Found:
         path = Path(head).resolve()
         module = _load_file(path, fresh=fresh)
         cls = _class_of(module, wanted, text)
-        source = f"{path}:{cls.__name__}"
+        source = f"{path}:{wanted or cls.__name__}"
     elif wanted:
         module = _load_module(head, text)
         cls = _class_of(module, wanted, text)
@@ -109,19 +116,36 @@ def _load_file(path: Path, *, fresh: bool) -> ModuleType:
     if name in sys.modules and not fresh:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise UsageError(f"{path} is no Python file")
+    _forget(name)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     folder = str(path.parent)
     if folder not in sys.path:
         sys.path.append(folder)  # last, so that nothing beside the file hides a package that Backtrail needs
+    # Neither the file nor its neighbours go through cached bytecode, which is known by size and second only.
+    quiet, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), vars(module))  # noqa: S102 -- the author's file, which somebody named
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise _unloadable(str(path), error) from error
+    finally:
+        sys.dont_write_bytecode = quiet
     return module
+
+
+def _forget(name: str) -> None:
+    """Nothing; the file's module and those beside it that it was made of are loaded anew when they are next asked for."""
+    code = _codes.pop(name, None)
+    old = set() if code is None else code.files
+    for other, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and old and Path(file).resolve() in old:
+            del sys.modules[other]
+    importlib.invalidate_caches()
+    linecache.checkcache()
 
 
 def _load_module(name: str, text: str) -> ModuleType:
@@ -130,18 +154,23 @@ def _load_module(name: str, text: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name and name.startswith(error.name):
-            raise UsageError(f"no module named {error.name!r} for the migration {text!r}: check the name, or give path/to/file.py:Class") from None
+        if error.name and f"{name}.".startswith(f"{error.name}."):
+            raise UsageError(
+                f"no module named {error.name!r} for the migration {text!r}: check the name, or give path/to/file.py:Class"
+            ) from None
         raise _unloadable(name, error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _unloadable(name, error) from error
 
 
-def _unloadable(what: str, error: Exception) -> BacktrailError:
+def _unloadable(what: str, error: BaseException) -> BacktrailError:
     if isinstance(error, BacktrailError):
         return error
-    detail = f"{error.msg} in line {error.lineno}" if isinstance(error, SyntaxError) else f"{place(error)} ({error})"
-    return UsageError(f"{what} cannot be loaded: {detail}")
+    if isinstance(error, SyntaxError):
+        detail = f"{error.msg} in line {error.lineno} of {Path(error.filename or what).name}"
+    else:
+        detail = f"{place(error)} ({error})"
+    return UsageError(f"{what} cannot be loaded: {' '.join(detail.split())}")
 
 
 def _class_of(module: ModuleType, name: str, text: str) -> type[Migration]:
@@ -160,30 +189,94 @@ def _class_of(module: ModuleType, name: str, text: str) -> type[Migration]:
     return next(iter(own.values()))
 
 
+@dataclass(frozen=True)
+class Code:
+    """What a module was made of when it was first met here."""
+
+    module: ModuleType
+    files: frozenset[Path]
+    digest: str
+
+
+_codes: dict[str, Code] = {}
+"""By the module's name. A file on disk may be another by now, and a worker must not take the code it runs for that one."""
+
+
 def fingerprint(module: ModuleType) -> str:
     """SHA-256, in hex, over the code of the migration: its file, and those that it imports from its own folder or below."""
+    code = _codes.get(module.__name__)
+    if code is None or code.module is not module:
+        code = _codes[module.__name__] = _code(module)
+    return code.digest
+
+
+def _code(module: ModuleType) -> Code:
     own = Path(module.__file__ or "").resolve()
-    files = {own}
-    for other in _imported(module, set()):
-        path = Path(getattr(other, "__file__", None) or "").resolve()
-        if path.suffix == ".py" and path.is_relative_to(own.parent):
-            files.add(path)
+    files: dict[Path, bytes] = {}
+    todo = [(own, module.__package__ or "")]
+    while todo:
+        path, package = todo.pop()
+        if path not in files:
+            files[path] = path.read_bytes()
+            todo += _beside(own.parent, module.__name__, _imports(files[path], package))
     digest = hashlib.sha256()
     for path in sorted(files):
-        digest.update(f"{path.relative_to(own.parent)}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+        digest.update(f"{path.relative_to(own.parent).as_posix()}\0".encode() + files[path] + b"\0")
+    return Code(module, frozenset(files), digest.hexdigest())
 
 
-def _imported(module: ModuleType, seen: set[str]) -> set[ModuleType]:
-    """The modules that the module's own names come from, and so on."""
-    found: set[ModuleType] = set()
-    folder = Path(module.__file__ or "").resolve().parent
-    for value in list(vars(module).values()):
-        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-        other = sys.modules.get(name) if isinstance(name, str) else None
-        if other is None or other.__name__ in seen or not getattr(other, "__file__", None):
+def _imports(source: bytes, package: str) -> Iterator[str]:
+    """The names of all modules that the source may import, wherever in it; some name no module."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (package or not node.level):
+            base = "." * node.level + (node.module or "")
+            if node.level > len(package.split(".")):
+                continue
+            base = importlib.util.resolve_name(base, package) if node.level else base
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _beside(folder: Path, own: str, names: Iterator[str]) -> list[tuple[Path, str]]:
+    """The files, and the packages they are in, of those of the modules that lie in the folder or below."""
+    found = []
+    for name in names:
+        parts = name.split(".")
+        top = parts[0]
+        if (top in OURS and top != own.partition(".")[0]) or not any(_meet(folder, place) for place in _places(top)):
             continue
-        seen.add(other.__name__)
-        if Path(str(other.__file__)).resolve().is_relative_to(folder):
-            found |= {other} | _imported(other, seen)
+        for at in range(1, len(parts) + 1):
+            spec = _spec(".".join(parts[:at]))
+            path = Path(spec.origin).resolve() if spec is not None and spec.origin else None
+            if spec is not None and path is not None and path.suffix == ".py" and _within(folder, path):
+                found.append((path, spec.parent or ""))
     return found
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None  # an attribute and no module, or one that cannot be loaded
+
+
+def _places(name: str) -> list[Path]:
+    spec = _spec(name)
+    if spec is None:
+        return []
+    return [Path(place).resolve() for place in (*(spec.submodule_search_locations or ()), *filter(None, [spec.origin]))]
+
+
+def _within(folder: Path, path: Path) -> bool:
+    """Whether the path is the author's own: below the folder, and in no environment that lies there too."""
+    return path.is_relative_to(folder) and not {"site-packages", "dist-packages"} & set(path.relative_to(folder).parts)
+
+
+def _meet(folder: Path, path: Path) -> bool:
+    return _within(folder, path) or folder.is_relative_to(path)

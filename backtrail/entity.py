@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from backtrail import ids
 from backtrail.changes import Create, Decision, Delete, Note, NoteKind, Update
-from backtrail.errors import MissingRow, TooManyRows, UndeclaredTable, UnknownField, UnknownName
+from backtrail.errors import AuthorMistake, MissingRow, TooManyRows, UndeclaredTable, UnknownField, UnknownName
 from backtrail.image import Image, Ref, jsonable
 from backtrail.keys import key_text
 
@@ -42,12 +42,26 @@ class Record(ABC):
         """The exact image of what was read."""
 
 
+class UnknownColumn(UnknownField, KeyError):
+    """`migrate` asked a row for a column that it does not have; also what a mapping raises, so that `.get()` works."""
+
+    __str__ = Exception.__str__  # KeyError would show the message in quotes
+
+
 class Row(Mapping[str, Any]):
     """A row that was read: a frozen mapping from its field names to Python values."""
 
-    __slots__ = ("_record", "_values", "name")
+    __slots__ = ("_record", "_values", "columns", "name")
 
-    def __init__(self, record: Record, name: str) -> None:
+    def __init__(self, record: Record, name: str, columns: Collection[str] | None = None) -> None:
+        """A row.
+
+        Args:
+            record: the exact row.
+            name: the read that gave it.
+            columns: all columns of its table; None where any name goes.
+        """
+        self.columns = columns
         self._record = record
         self._values: dict[str, Any] = {}
         self.name = name
@@ -62,10 +76,17 @@ class Row(Mapping[str, Any]):
         if name in values:
             return values[name]
         if not self._record.has(name):
-            # A KeyError, so that .get() and `in` mean what they mean on every mapping; documents lack fields rightly.
-            raise KeyError(name)
+            if self.columns is not None:
+                raise self.unknown(name)
+            raise KeyError(name)  # documents lack fields rightly
         value = values[name] = self._record.value(name)
         return value
+
+    def unknown(self, name: str) -> UnknownColumn:
+        """The answer to a name that is no column of this row."""
+        if name in (self.columns or ()):
+            return UnknownColumn(f"column {name!r} of {self.name} is not read: add it to columns=")
+        return UnknownColumn(str(UnknownName(f"column of {self.name}", name, self)))
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self._record.has(name)
@@ -182,7 +203,9 @@ class Entity:
         if rows is None:
             if name not in self._records:
                 self._unread(name)
-            rows = self._rows[name] = [Row(record, name) for record in self._records[name]]
+            records = self._records[name]
+            columns = self._tables.get(records[0].ref.table) if records else None
+            rows = self._rows[name] = [Row(record, name, columns) for record in records]
         if not equal:
             return list(rows)
         return [row for row in rows if all(self._field(row, field) == value for field, value in equal.items())]
@@ -232,7 +255,9 @@ class Entity:
         self._columns_exist(table, [*names, *set])
         for name in (*unset, *rename):
             if name not in row and self._tables.get(table) is not None:
-                raise UnknownField(str(UnknownName(f"column of {row.name}", name, row)))
+                raise row.unknown(name)
+        if twice := [name for at, name in enumerate(names) if name in names[:at]]:
+            raise AuthorMistake(f"copy of a row of {row.name}: two fields would be called {twice[0]!r}: unset one")
         visible = {rename.get(name, name): row[name] for name in row if name not in unset} | dict(set)
         new = self._create(table, dict(set), visible)
         change = new.change
@@ -277,11 +302,11 @@ class Entity:
 
     def new_uuid(self, *label: Any, of: str | None = None) -> uuid.UUID:
         """The UUID that this migration, entity and label have on every run; `of` names a required migration whose id this is."""
-        return ids.new_uuid(self._of(of), key_text(self._key), label)
+        return ids.new_uuid(self._of(of), key_text(self._key), _plain(label))
 
     def new_object_id(self, *label: Any, of: str | None = None) -> Any:
         """The ObjectId that this migration, entity and label have on every run; `of` names a required migration whose id this is."""
-        return ids.new_object_id(self._of(of), key_text(self._key), label)
+        return ids.new_object_id(self._of(of), key_text(self._key), _plain(label))
 
     def conflict(self, field: str, values: Any, chosen: Any, **where: Any) -> None:
         """Notes that a field had several values, and which was chosen."""
@@ -322,9 +347,10 @@ class Entity:
         for name in unset:
             row._values.pop(name, None)
             change.values.pop(name, None)
-            if change.source is not None:
+            came_from = {new: old for old, new in change.rename.items()}
+            if change.source is not None and (name in came_from or name not in change.rename):
                 # What the copy renamed has its old name in the source, where unset is looked up.
-                change.unset = (*change.unset, *([old for old, new in change.rename.items() if new == name] or [name]))
+                change.unset = (*change.unset, came_from.get(name, name))
 
     def _note(self, kind: NoteKind, data: dict[str, Any]) -> None:
         self._decision.notes.append(Note(kind, {name: jsonable(value) for name, value in data.items()}))
@@ -357,12 +383,21 @@ class Entity:
                 raise UnknownField(str(UnknownName(f"column of {table}", name, columns)))
 
     def _field(self, row: Row, name: str) -> Any:
-        if name not in row and name not in (self._tables.get(row.record.ref.table) or (name,)):
-            raise UnknownField(str(UnknownName(f"column of {row.name}", name, row)))
+        if name not in row and row.columns is not None:
+            raise row.unknown(name)
         return row.get(name)
 
     def _unread(self, name: str) -> NoReturn:
         raise UndeclaredTable(str(UnknownName("read", name, self._records)) + "; rows come from reads = (Rows(…), …)")
+
+
+def _plain(label: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The label with a row in it named by its key: as text, all rows of a table are alike."""
+    if any(isinstance(part, NewRow) for part in label):
+        raise AuthorMistake(
+            "an id cannot be made of a new row, whose key may not be known yet: make it of what tells the row apart"
+        )
+    return tuple(part.record.ref.key if isinstance(part, Row) else part for part in label)
 
 
 def _by(equal: Mapping[str, Any]) -> str:

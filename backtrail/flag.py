@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
+from backtrail.errors import PermissionMissing, UsageError
 from backtrail.keys import key_text
 
 QUERY = "SELECT state FROM {table} WHERE migration = {mark} AND key = {mark}"
+
+ON_POSTGRES = """
+SELECT coalesce((SELECT CASE WHEN has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') THEN 'readable' ELSE 'hidden' END
+                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                 WHERE n.nspname = 'backtrail' AND c.relname = 'streams'), 'absent')
+"""
+"""Whether there is a ledger, and for this user. Asked first: a failing statement would abort the caller's transaction."""
+
+ON_SQLITE = "SELECT CASE WHEN count(*) > 0 THEN 'readable' ELSE 'absent' END FROM sqlite_master WHERE name = 'backtrail_streams'"
 
 
 def is_migrated(connection: Any, migration: str, key: Any) -> bool:
@@ -15,31 +26,57 @@ def is_migrated(connection: Any, migration: str, key: Any) -> bool:
     Args:
         connection: an SQLAlchemy Connection or Session, a `sqlite3` connection, or a psycopg connection.
         migration: the migration's name.
-        key: the entity's key, with its type, or its text.
+        key: the entity's key, with its type (a tuple where it has several columns), or its text.
 
     A database in which no campaign was ever opened has no ledger and answers False.
+
+    Raises:
+        PermissionMissing: this user may not read the flag; the caller's transaction goes on.
+        UsageError: the connection is none of these.
     """
+    postgres, ask = _asked(connection)
     text = key if isinstance(key, str) else key_text(key)
-    run = getattr(connection, "exec_driver_sql", None)
-    if run is None and hasattr(connection, "connection") and callable(connection.connection):
-        run = connection.connection().exec_driver_sql  # an SQLAlchemy Session
-    postgres, execute = _dialect(connection, run)
-    table = "backtrail.streams" if postgres else "backtrail_streams"
-    mark = "%s" if postgres else "?"
-    # The ledger is looked for first: a failing statement would abort the caller's transaction on PostgreSQL.
-    exists = (
-        "SELECT to_regclass('backtrail.streams') IS NOT NULL"
-        if postgres
-        else "SELECT count(*) > 0 FROM sqlite_master WHERE name = 'backtrail_streams'"
-    )
-    if not execute(exists, ()).fetchone()[0]:
+    (found,) = ask(ON_POSTGRES if postgres else ON_SQLITE, ())
+    if found == "hidden":
+        raise PermissionMissing(
+            "this database user may not read the flag: GRANT USAGE ON SCHEMA backtrail, and GRANT SELECT ON backtrail.streams"
+        )
+    if found == "absent":
         return False
-    row = execute(QUERY.format(table=table, mark=mark), (migration, text)).fetchone()
+    table, mark = ("backtrail.streams", "%s") if postgres else ("backtrail_streams", "?")
+    row = ask(QUERY.format(table=table, mark=mark), (migration, text))
     return row is not None and row[0] == "migrated"
 
 
-def _dialect(connection: Any, run: Any) -> tuple[bool, Any]:
-    if run is not None:
-        bound = run.__self__
-        return bound.dialect.name == "postgresql", run
-    return not type(connection).__module__.startswith("sqlite3"), connection.execute
+def _asked(connection: Any) -> tuple[bool, Any]:
+    """Whether it is PostgreSQL, and what gives the first row of a statement as a tuple, whatever rows the caller's connection makes."""
+    if isinstance(connection, sqlite3.Connection):
+
+        def ask_sqlite(sql: str, parameters: tuple[str, ...]) -> Any:
+            cursor = connection.cursor()
+            cursor.row_factory = None
+            return cursor.execute(sql, parameters).fetchone()
+
+        return False, ask_sqlite
+    if hasattr(connection, "pgconn"):
+        from psycopg.rows import tuple_row
+
+        def ask_postgres(sql: str, parameters: tuple[str, ...]) -> Any:
+            return connection.cursor(row_factory=tuple_row).execute(sql, parameters or None).fetchone()
+
+        return True, ask_postgres
+    if hasattr(connection, "exec_driver_sql") or callable(getattr(connection, "connection", None)):
+        return _asked_alchemy(connection)
+    raise UsageError(f"is_migrated takes a connection of SQLAlchemy, sqlite3 or psycopg, not a {type(connection).__name__}")
+
+
+def _asked_alchemy(connection: Any) -> tuple[bool, Any]:
+    bound = connection if hasattr(connection, "exec_driver_sql") else connection.connection()  # a Session has one
+    name = bound.dialect.name
+    if name not in ("postgresql", "sqlite"):
+        raise UsageError(f"there is no ledger on {name}")
+
+    def ask(sql: str, parameters: tuple[str, ...]) -> Any:
+        return bound.exec_driver_sql(sql, parameters).fetchone()
+
+    return name == "postgresql", ask

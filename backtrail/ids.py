@@ -38,5 +38,10 @@ def new_object_id(migration: str, key: str, label: tuple[Any, ...]) -> Any:
 
 def arguments_digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """Which call this is: SHA-256, in hex, over its arguments as JSON."""
+    for value in (*args, *kwargs.values()):
+        if str(value) == object.__repr__(value):
+            raise AuthorMistake(
+                f"recall: an argument of type {type(value).__name__} looks different in every run: pass plain values"
+            )
     text = json.dumps([jsonable(args), jsonable(kwargs)], ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

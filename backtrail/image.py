@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -82,14 +84,20 @@ def split_cells(data: bytes) -> list[str]:
 
 def jsonable(value: Any) -> Any:
     """The value as JSON can show it: itself where JSON has the type, its text otherwise."""
-    if value is None or isinstance(value, (bool, int, str)):
+    if value is None or isinstance(value, (bool, int)):
         return value
+    if isinstance(value, str):
+        # A lone surrogate, which JSON text can spell, has no bytes that a database would take.
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, float):
-        return value if value == value and value not in (float("inf"), float("-inf")) else str(value)
-    if isinstance(value, dict):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {jsonable(str(key)): jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
         return [jsonable(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        # In one order: Python's own is another in every process.
+        return sorted((jsonable(item) for item in value), key=repr)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return "\\x" + bytes(value).hex()
-    return str(value)
+    return jsonable(str(value))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import json
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,12 @@ from backtrail.errors import UsageError
 
 KeyType = str
 """`int`, `number`, `text`, `uuid`, `bytes`, `bool`, `date`, `datetime`, `objectid` or `other` (the database's own text)."""
+
+
+def _int(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]+", text):
+        raise ValueError(text)  # Python's own reader also takes 1_000 and other scripts' digits
+    return int(text)
 
 
 def _bytes(text: str) -> bytes:
@@ -29,7 +36,7 @@ def _bool(text: str) -> bool:
 
 
 def _number(text: str) -> int | float:
-    return int(text) if text.lstrip("-").isdigit() else float(text)
+    return int(text) if re.fullmatch(r"-?[0-9]+", text) else float(text)
 
 
 def _object_id(text: str) -> Any:
@@ -39,7 +46,7 @@ def _object_id(text: str) -> Any:
 
 
 PARSERS: dict[KeyType, Callable[[str], Any]] = {
-    "int": int,
+    "int": _int,
     "number": _number,
     "decimal": decimal.Decimal,
     "text": str,
@@ -88,7 +95,7 @@ def _json_part(value: object) -> object:
 
 def key_text(key: object) -> str:
     """The key as the program prints it and the ledger names its stream."""
-    if isinstance(key, tuple):
+    if isinstance(key, (tuple, list)):
         return json.dumps([_json_part(part) for part in key], ensure_ascii=False, separators=(",", ":"))
     return part_text(key)
 
@@ -109,6 +116,6 @@ def parse_key(text: str, types: Sequence[KeyType]) -> Any:
             None if part is None else PARSERS[kind](part if isinstance(part, str) else json.dumps(part))
             for part, kind in zip(parts, types, strict=True)
         )
-    except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         form = types[0] if len(types) == 1 else "a JSON array of " + ", ".join(types)
         raise UsageError(f"{text!r} is no key of this migration: it takes {form}") from error

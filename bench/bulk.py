@@ -26,7 +26,11 @@ LEFT JOIN context_profiles c ON c.user_id = u.id LEFT JOIN profiles p ON p.conte
 WHERE u.id >= {mark} AND u.id <= {mark} ORDER BY u.id, c.created_at, c.id, p.created_at, p.id
 """
 
-LISTS, OBJECTS, TEXTS = ("coreValues", "constraints"), ("beliefs", "interactionStyle", "lifestyle"), ("location", "ageRange", "name")
+LISTS, OBJECTS, TEXTS = (
+    ("coreValues", "constraints"),
+    ("beliefs", "interactionStyle", "lifestyle"),
+    ("location", "ageRange", "name"),
+)
 SHARED = dict.fromkeys(LISTS, list) | dict.fromkeys(OBJECTS, dict) | dict.fromkeys(TEXTS, str)
 REQUIRED = ("coreValues", "beliefs", "interactionStyle", "lifestyle", "constraints", "location", "ageRange")
 CONTEXTS: dict[str, dict[str, type]] = {
@@ -79,26 +83,29 @@ def convert(rows: Iterable[tuple[Any, ...]], now: str) -> tuple[list[Line], list
         own = contexts.setdefault(context_type, {})
         if text is None:
             continue
-        data = loads(text)
-        places, strays = PLACES.get(context_type, SHARED), {}
-        for field, value in data.items():
-            if value is None:
-                continue
-            if type(value) is not places.get(field):
-                strays[field] = value
-                continue
-            target = shared if field in SHARED else own
-            if field not in target:
-                target[field] = value
-            elif type(value) is list:
-                target[field] = target[field] + value
-            elif type(value) is dict:
-                target[field] = _joined(target[field], value)
-        if strays:
+        if strays := _sort(loads(text), PLACES.get(context_type, SHARED), shared, own):
             legacy.append({"profile_id": profile_id, "context_type": context_type, "fields": strays})
     if user is not None:
         _finish(user, shared, contexts, legacy, now, profiles, intents)
     return profiles, intents
+
+
+def _sort(data: dict[str, Any], places: dict[str, type], shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    strays = {}
+    for field, value in data.items():
+        if value is None:
+            continue
+        if type(value) is not places.get(field):
+            strays[field] = value
+            continue
+        target = shared if field in SHARED else own
+        if field not in target:
+            target[field] = value
+        elif type(value) is list:
+            target[field] = target[field] + value
+        elif type(value) is dict:
+            target[field] = _joined(target[field], value)
+    return strays
 
 
 def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

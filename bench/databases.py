@@ -8,12 +8,13 @@ import shutil
 import sqlite3
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import psutil
 import psycopg
 import sqlalchemy as sa
 
@@ -45,14 +46,20 @@ class Database(ABC):
     """One kind of database."""
 
     name: str
+    ledger: str
+    """What stands before the names of the ledger's tables."""
 
     @abstractmethod
     def fresh(self, users: int) -> Any:
         """A context with the URL of a new database: that many users in the old tables, the new tables empty, an empty ledger."""
 
     @abstractmethod
-    def query(self, url: str, sql: str) -> Iterator[tuple[Any, ...]]:
-        """The rows of a statement."""
+    def connect(self, url: str) -> Any:
+        """A connection that commits every statement by itself."""
+
+    @abstractmethod
+    def server_process(self, url: str) -> int | None:
+        """The id of the server's main process, where there is one."""
 
     @abstractmethod
     def settings(self, url: str) -> dict[str, str]:
@@ -72,21 +79,33 @@ class Database(ABC):
         expansion.expand(ledger, UnifiedProfile(), by="bench", reason=None)
         ledger.store.close()
 
-    def digest(self, url: str, *, new: bool, users: list[str] | None = None) -> str:
+    def rows(self, url: str, sql: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of a statement, as they come."""
+        with closing(self.connect(url)) as connection:
+            yield from connection.execute(sql)
+
+    def ledger_done(self, connection: Any, campaign: int) -> bool:
+        """Whether all of a campaign's batches are committed."""
+        sql = (
+            f"SELECT fed AND NOT EXISTS (SELECT 1 FROM {self.ledger}batches WHERE campaign = {campaign} AND state <> 'done')"
+            f" FROM {self.ledger}campaigns WHERE id = {campaign}"
+        )
+        return bool(connection.execute(sql).fetchone()[0])
+
+    def digest(self, url: str, *, new: bool, users: Collection[str] | None = None) -> str:
         """A digest of all rows of the new tables (but for their times), or of the old tables; of all users or of some."""
         found = hashlib.sha256()
-        chosen = None if users is None else set(users)
         for table, columns in (NEW if new else OLD).items():
             names = [name for name in columns if not (new and name in TIMES)]
             owner = names.index("user_id") if "user_id" in names else None
-            for row in self.query(url, f"SELECT {', '.join(names)} FROM {table} ORDER BY id"):
-                if chosen is None or owner is None or row[owner] in chosen:
+            for row in self.rows(url, f"SELECT {', '.join(names)} FROM {table} ORDER BY id"):
+                if users is None or owner is None or row[owner] in users:
                     found.update(f"{table}{[_plain(cell) for cell in row]}\n".encode())
         return found.hexdigest()
 
     def count(self, url: str, table: str) -> int:
         """How many rows the table has."""
-        return int(next(self.query(url, f"SELECT count(*) FROM {table}"))[0])
+        return int(next(self.rows(url, f"SELECT count(*) FROM {table}"))[0])
 
 
 def _plain(cell: Any) -> Any:
@@ -99,7 +118,7 @@ def _plain(cell: Any) -> Any:
 class Postgres(Database):
     """A server of its own, from its wheel."""
 
-    name = "postgresql"
+    name, ledger = "postgresql", "backtrail."
 
     def __init__(self, server: str) -> None:
         self.server = server
@@ -126,9 +145,12 @@ class Postgres(Database):
     def _url(self, name: str) -> str:
         return urlunsplit(urlsplit(self.server)._replace(path=f"/{name}"))
 
-    def query(self, url: str, sql: str) -> Iterator[tuple[Any, ...]]:
-        with psycopg.connect(url) as connection, connection.cursor(name="bench") as cursor:
-            yield from cursor.execute(sql)  # type: ignore[arg-type]
+    def connect(self, url: str) -> Any:
+        return psycopg.connect(url, autocommit=True)
+
+    def server_process(self, url: str) -> int | None:
+        with psycopg.connect(url) as connection:
+            return psutil.Process(connection.info.backend_pid).ppid()
 
     def settings(self, url: str) -> dict[str, str]:
         with psycopg.connect(url) as connection:
@@ -137,13 +159,13 @@ class Postgres(Database):
 
     def ledger_bytes(self, url: str) -> int:
         sql = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'backtrail'::regnamespace"
-        return int(next(self.query(url, sql))[0])
+        return int(next(self.rows(url, sql))[0])
 
 
 class Sqlite(Database):
     """A file in a folder of its own."""
 
-    name = "sqlite"
+    name, ledger = "sqlite", "backtrail_"
 
     def __init__(self, folder: Path, journal: str) -> None:
         self.folder, self.journal = folder, journal
@@ -162,23 +184,24 @@ class Sqlite(Database):
         finally:
             shutil.rmtree(folder)
 
-    def query(self, url: str, sql: str) -> Iterator[tuple[Any, ...]]:
-        raw = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=60)
-        try:
-            yield from raw.execute(sql)
-        finally:
-            raw.close()
+    def connect(self, url: str) -> Any:
+        return sqlite3.connect(url.removeprefix("sqlite:///"), timeout=60, isolation_level=None)
+
+    def server_process(self, url: str) -> int | None:
+        return None
 
     def settings(self, url: str) -> dict[str, str]:
         found = {"version": sqlite3.sqlite_version}
         for name in ("journal_mode", "synchronous"):
-            found[name] = str(next(self.query(url, f"PRAGMA {name}"))[0])
+            found[name] = str(next(self.rows(url, f"PRAGMA {name}"))[0])
         return found
 
     def ledger_bytes(self, url: str) -> int:
-        sql = "SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE name LIKE 'backtrail%' OR name LIKE 'sqlite_autoindex_backtrail%'"
+        sql = (
+            "SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE name LIKE 'backtrail%' OR name LIKE 'sqlite_autoindex_backtrail%'"
+        )
         try:
-            return int(next(self.query(url, sql))[0])
+            return int(next(self.rows(url, sql))[0])
         except sqlite3.OperationalError:  # Python's own SQLite may come without dbstat
             return 0
 

@@ -8,14 +8,15 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
 
 from backtrail.discovery import find
-from backtrail.settings import load
+from backtrail.settings import Settings, load
 from backtrail.stores import open_store
 from bench import bulk, naive
 from bench.databases import Database
@@ -36,6 +37,32 @@ PATIENCE_S = 900.0
 Figures = dict[str, float]
 
 
+@dataclass
+class Run:
+    """What one run of the benchmark measures on one database."""
+
+    database: Database
+    users: int
+    naive_users: int
+    processes: int
+    states: dict[str, str] = field(default_factory=dict)
+    """Digests of what the measures should leave alike."""
+
+    def fresh(self) -> Any:
+        """A context with the URL of a new database."""
+        return self.database.fresh(self.users + WARM)
+
+    def agree(self, url: str, name: str, *, users: list[str] | None = None) -> None:
+        """Nothing, where the new rows are what every other measure left."""
+        digest = self.database.digest(url, new=True, users=None if users is None else set(users))
+        if self.states.setdefault(name, digest) != digest:
+            raise Wrong(f"two measures that should leave the same rows for {name} left different ones")
+
+    def first(self, url: str) -> list[str]:
+        """The keys of the users that also the naive way migrates, those for warming first."""
+        return [row[0] for row in self.database.rows(url, f"SELECT id FROM users ORDER BY id LIMIT {self.naive_users + WARM}")]
+
+
 class Wrong(Exception):
     """A measure did not do what it measures."""
 
@@ -52,97 +79,95 @@ def until(true: Callable[[], object], what: str) -> None:
 # -- (b) the bulk script ----------------------------------------------------------------------------------------------
 
 
-def run_bulk(database: Database, users: int, processes: int, states: dict[str, str]) -> dict[str, Figures]:
+def run_bulk(run: Run) -> dict[str, Figures]:
     """The hand-written bulk script without ledger."""
-    with database.fresh(users + WARM) as url:
-        seconds = bulk.run(url, processes)
-        _agree(states, "new", database.digest(url, new=True))
-    return {"bulk": {"users": users + WARM, "seconds": seconds}}
-
-
-def _agree(states: dict[str, str], name: str, digest: str) -> None:
-    if states.setdefault(name, digest) != digest:
-        raise Wrong(f"two measures that should leave the same {name} rows left different ones")
+    with run.fresh() as url:
+        seconds = bulk.run(url, run.processes)
+        run.agree(url, "all users")
+        run.agree(url, "the first users", users=run.first(url))
+    return {"bulk": {"users": run.users + WARM, "seconds": seconds}}
 
 
 # -- (c) a task per user ----------------------------------------------------------------------------------------------
 
 
-def run_naive(database: Database, users: int, processes: int, states: dict[str, str]) -> dict[str, Figures]:
+def run_naive(run: Run) -> dict[str, Figures]:
     """One Celery task and one ORM commit per user."""
-    with database.fresh(users + WARM) as url, servers.valkey() as broker, _logged() as log:
-        keys = [row[0] for row in database.query(url, "SELECT id FROM users ORDER BY id")]
-        worker = naive.start_worker(url, broker, processes, log)
+    with run.fresh() as url, servers.valkey() as broker, _logged() as log:
+        keys = run.first(url)
+        worker = naive.start_worker(url, broker, run.processes, log)
         try:
-            with Celery("bench", broker=broker, set_as_current=False) as app:
-                _send(app, database, url, keys[:WARM], WARM)
+            with Celery("bench", broker=broker, set_as_current=False) as app, closing(run.database.connect(url)) as connection:
+                _send(app, connection, keys[:WARM], WARM)
                 begin = time.perf_counter()
-                _send(app, database, url, keys[WARM:], len(keys))
+                _send(app, connection, keys[WARM:], len(keys))
                 seconds = time.perf_counter() - begin
         finally:
             _end(worker)
-        _agree(states, f"first {users + WARM} users' new", database.digest(url, new=True))
-    return {"naive": {"users": users, "seconds": seconds}}
+        run.agree(url, "the first users")
+    return {"naive": {"users": run.naive_users, "seconds": seconds}}
 
 
-def _send(app: Celery, database: Database, url: str, keys: list[str], total: int) -> None:
+def _send(app: Celery, connection: Any, keys: list[str], total: int) -> None:
     for key in keys:
         app.send_task("bench.naive.migrate", args=(key,))
-    until(lambda: database.count(url, "unified_profiles") == total, "the last of the tasks")
+    until(lambda: connection.execute("SELECT count(*) FROM unified_profiles").fetchone()[0] == total, "the last of the tasks")
 
 
 # -- (d) to (g): Backtrail --------------------------------------------------------------------------------------------
 
 
-def run_backtrail(database: Database, users: int, processes: int, states: dict[str, str]) -> dict[str, Figures]:
+def run_backtrail(run: Run) -> dict[str, Figures]:
     """Backtrail end to end: all, again (nothing to do), verify, all back; with the embedded broker and one warm worker."""
-    found = find(MIGRATION)
-    total = users + WARM
-    with database.fresh(total) as url, tempfile.TemporaryDirectory(prefix="bt-") as runtime, _logged() as log:
+    database, total = run.database, run.users + WARM
+    with run.fresh() as url, tempfile.TemporaryDirectory(prefix="bt-") as runtime, _logged() as log:
         old = database.digest(url, new=False)
-        settings = load(database_url=url, runtime_dir=runtime)
-        ledger = Ledger(open_store(url, lock_timeout_ms=5000))
-        worker = start_worker(settings, concurrency=processes, log=log)
-        try:
-            _campaign(database, url, ledger, Order("migrate", options={"limit": WARM}, batch_size=10), WARM)
-            meter = Meter({"worker": worker.pid, **database.servers(url)}, broker=runtime)
-            figures = {}
-            meter.start()
+        settings = load(database_url=url, runtime_dir=Path(runtime))
+        with (
+            _ledger(url) as ledger,
+            _worker(settings, run.processes, log) as worker,
+            closing(database.connect(url)) as connection,
+        ):
+
+            def seconds(order: Order, expected: int) -> float:
+                return _campaign(lambda number: database.ledger_done(connection, number), ledger, order, expected)
+
             order = Order("migrate", batch_size=settings.batch_size)
-            seconds = _campaign(database, url, ledger, order, users)
-            figures["backtrail"] = {"users": users, "seconds": seconds, **meter.stop(users)}
-            figures["backtrail"]["ledger_bytes_per_user"] = database.ledger_bytes(url) / total
-            seconds = _campaign(database, url, ledger, order, 0)
-            figures["again"] = {"users": total, "seconds": seconds}
-            begin = time.perf_counter()
-            document = Verifier(ledger, found).run()
-            figures["verify"] = {"users": total, "seconds": time.perf_counter() - begin}
-            if not document["ok"]:
-                raise Wrong(f"verify finds problems: {document}")
-            _agree(states, "new", database.digest(url, new=True))
+            seconds(Order("migrate", options={"limit": WARM}, batch_size=10), WARM)
+            meter = Meter(worker.pid, database.server_process(url), runtime)
+            migrate: Figures = {"users": run.users, "seconds": seconds(order, run.users)}
+            migrate |= meter.read(run.users)
+            migrate["ledger_bytes_per_user"] = database.ledger_bytes(url) / total
+            again: Figures = {"users": total, "seconds": seconds(order, 0)}
+            verify: Figures = {"users": total, "seconds": _verify(ledger)}
+            run.agree(url, "all users")
             order = Order("rollback", options={"from": "streams", "state": "migrated"}, batch_size=settings.batch_size)
-            seconds = _campaign(database, url, ledger, order, total)
-            figures["rollback"] = {"users": total, "seconds": seconds}
-        finally:
-            ledger.store.close()
-            _end(worker)
+            rollback: Figures = {"users": total, "seconds": seconds(order, total)}
         left = database.count(url, "unified_profiles") + database.count(url, "context_intents")
         if left or database.digest(url, new=False) != old:
             raise Wrong(f"the rollback of all left {left} rows, or changed the old ones")
-    return figures
+    return {"backtrail": migrate, "again": again, "verify": verify, "rollback": rollback}
 
 
-def _campaign(database: Database, url: str, ledger: Ledger, order: Order, expected: int) -> float:
+def _campaign(done: Callable[[int], bool], ledger: Ledger, order: Order, expected: int) -> float:
     """How many seconds passed from opening the campaign to its last commit."""
     begin = time.perf_counter()
     campaign = open_campaign(ledger, find(MIGRATION), order)
-    until(lambda: database.is_done(url, campaign.id), f"the end of {campaign.name}")
+    until(lambda: done(campaign.id), f"the end of {campaign.name}")
     seconds = time.perf_counter() - begin
     with ledger.store.transaction(write=False) as tx:
         tally = ledger.campaigns.progress(tx, [campaign.id])[campaign.id].tally
     if tally.failed or tally.migrated + tally.rolled_back != expected:
         raise Wrong(f"{campaign.kind} of {expected} entities: {tally}")
     return seconds
+
+
+def _verify(ledger: Ledger) -> float:
+    begin = time.perf_counter()
+    document = Verifier(ledger, find(MIGRATION)).run()
+    if not document["ok"]:
+        raise Wrong(f"verify finds problems: {document}")
+    return time.perf_counter() - begin
 
 
 # -- processes --------------------------------------------------------------------------------------------------------
@@ -161,6 +186,24 @@ def _logged() -> Iterator[int]:
                 raise
 
 
+@contextmanager
+def _ledger(url: str) -> Iterator[Ledger]:
+    ledger = Ledger(open_store(url, lock_timeout_ms=5000))
+    try:
+        yield ledger
+    finally:
+        ledger.store.close()
+
+
+@contextmanager
+def _worker(settings: Settings, processes: int, log: int) -> Iterator[subprocess.Popen[bytes]]:
+    worker = start_worker(settings, concurrency=processes, log=log)
+    try:
+        yield worker
+    finally:
+        _end(worker)
+
+
 def _end(worker: subprocess.Popen[bytes]) -> None:
     worker.send_signal(signal.SIGTERM)
     try:
@@ -170,9 +213,5 @@ def _end(worker: subprocess.Popen[bytes]) -> None:
         worker.wait()
 
 
-Measure = Callable[[Database, int, int, dict[str, str]], dict[str, Figures]]
-MEASURES: dict[str, tuple[Measure, Any]] = {
-    "bulk": (run_bulk, "users"),
-    "backtrail": (run_backtrail, "users"),
-    "naive": (run_naive, "naive_users"),
-}
+MEASURES = {"bulk": run_bulk, "backtrail": run_backtrail, "naive": run_naive}
+"""All measures by name, in the order in which they take turns."""

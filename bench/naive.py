@@ -60,7 +60,16 @@ class Profile(Base):
     created_at: Mapped[dt.datetime] = mapped_column(sa.DateTime(timezone=True))
 
 
-LISTED = {"core_values", "beliefs", "interaction_style", "lifestyle", "constraints", "complementary_skills", "missing", "legacy_data"}
+LISTED = {
+    "core_values",
+    "beliefs",
+    "interaction_style",
+    "lifestyle",
+    "constraints",
+    "complementary_skills",
+    "missing",
+    "legacy_data",
+}
 
 
 def _columns(names: tuple[str, ...]) -> list[sa.Column[Any]]:
@@ -109,7 +118,9 @@ def migrate(user_id: str) -> None:
             percent, missing = intent_completeness(context_type, values)
             row = {COLUMNS[field]: value for field, value in values.items()}
             row |= {"completeness": percent, "missing": missing, **times}
-            session.add(ContextIntent(id=str(_id(user_id, "intent", context_type)), user_id=user_id, context_type=context_type, **row))
+            session.add(
+                ContextIntent(id=str(_id(user_id, "intent", context_type)), user_id=user_id, context_type=context_type, **row)
+            )
         session.commit()
 
 

@@ -1,9 +1,10 @@
 """Events, and the hash that chains those of one stream.
 
-The hash of an event is SHA-256 over the previous event's hash and every field of the event, each as a netstring (its length in
-decimal, a colon, its bytes, a comma; https://cr.yp.to/proto/netstrings.txt), None as `-`. The first previous hash is SHA-256 over
-the format's name, the migration and the entity's key, so that no event can be edited, moved to another stream or put elsewhere in
-its own.
+The hash of an event is SHA-256 over these, each as a netstring (its length in decimal, a colon, its bytes, a comma;
+https://cr.yp.to/proto/netstrings.txt), None as `-`: the previous event's hash, the version, the kind, the campaign, the time (numbers in
+decimal), the digest of the shape, the row's key, the images before and after, the data. The first previous hash is SHA-256 over the
+format's name as it is, and the migration and the entity's key as netstrings. So no event can be edited, moved to another stream or put
+elsewhere in its own.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Event:
     after: bytes | None = None
     data: str | None = None
     hash: bytes = b""
+    index: int | None = None
+    """The number under which the events of a row that existed before are found. Not hashed: it follows from the rest."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -80,6 +83,11 @@ def digest(previous: bytes, event: Event) -> bytes:
 
 def _netstring(data: bytes) -> bytes:
     return b"%d:%b," % (len(data), data)
+
+
+def index_of(ref: Ref | None, before: bytes | None) -> int | None:
+    """The number under which an event is found by its row; None where the row did not exist before, so that nobody else can have had it."""
+    return None if ref is None or before is None else ref_number(ref)
 
 
 def ref_number(ref: Ref) -> int:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from backtrail.errors import Retry
 from backtrail.image import Ref, Shape, Written
 from backtrail.stores.base import Store, Transaction
-from ledger.event import Event, digest, genesis, ref_number
+from ledger.event import Event, digest, genesis, index_of, ref_number
 from ledger.tables import ledger_tables
 
 IN_LIMIT = 500
@@ -84,7 +84,15 @@ class Journal:
         """The number of streams of a migration by their states."""
         streams = self.tables.streams
         query = sa.select(streams.c.state, sa.func.count()).where(streams.c.migration == migration).group_by(streams.c.state)
-        return dict(tx.connection.execute(query).tuples().all())
+        return {row[0]: row[1] for row in tx.connection.execute(query)}
+
+    def strays(self, tx: Transaction, limit: int) -> list[int]:
+        """The ids of some streams that have events and no row."""
+        events, streams = self.tables.events, self.tables.streams
+        gone = ~sa.exists().where(streams.c.id == events.c.stream)
+        return list(
+            tx.connection.scalars(sa.select(events.c.stream).where(gone).distinct().order_by(events.c.stream).limit(limit))
+        )
 
     # -- appending ------------------------------------------------------------------------------------------------
 
@@ -169,7 +177,6 @@ class Journal:
     def _row(self, tx: Transaction, stream: int, event: Event) -> tuple[Any, ...]:
         shape = None if event.shape is None else self._shape_id(tx, event.shape)
         key = None if event.ref is None else event.ref.key
-        ref = ref_number(event.ref) if event.ref is not None and event.before is not None else None
         return (
             stream,
             event.version,
@@ -182,7 +189,7 @@ class Journal:
             event.after,
             event.data,
             event.hash,
-            ref,
+            index_of(event.ref, event.before),
         )
 
     # -- shapes ---------------------------------------------------------------------------------------------------
@@ -202,14 +209,22 @@ class Journal:
             return number
         # Not remembered here: this transaction may roll back, and the number with it.
         shapes, body = self.tables.shapes, shape.dump()
-        insert: Any = _insert(tx)(shapes).values(body=body)
-        tx.connection.execute(insert.on_conflict_do_nothing())
-        return int(tx.connection.scalar(sa.select(shapes.c.id).where(shapes.c.body == body)))
+        query = sa.select(shapes.c.id).where(shapes.c.body == body)
+        # Looked for first: on SQLite a trigger refuses a second one even where the insert would do nothing.
+        known = tx.connection.scalar(query)
+        if known is None:
+            insert: Any = _insert(tx)(shapes).values(body=body)
+            tx.connection.execute(insert.on_conflict_do_nothing())
+            known = tx.connection.scalar(query)
+        return int(known)
 
     def _load_shape(self, tx: Transaction, number: int) -> Shape:
         shapes = self.tables.shapes
         body = tx.connection.scalar(sa.select(shapes.c.body).where(shapes.c.id == number))
-        return Shape("(lost)") if body is None else Shape.load(body)
+        try:
+            return Shape.load(body)
+        except (TypeError, ValueError):
+            return Shape("(lost)")  # gone or edited: its events do not verify any more
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -317,7 +332,7 @@ def _event(version: int, campaign: int, at: int, fact: Fact) -> Event:
 
 def _loaded(row: Any, shape: Shape | None) -> Event:
     ref = None if shape is None or row.key is None else Ref(shape.table, row.key)
-    return Event(row.version, row.kind, row.campaign, row.at, ref, shape, row.before, row.after, row.data, row.hash)
+    return Event(row.version, row.kind, row.campaign, row.at, ref, shape, row.before, row.after, row.data, row.hash, row.ref)
 
 
 def _insert(tx: Transaction) -> Any:

@@ -43,16 +43,26 @@ def upgrade(store: SqlStore) -> None:
         if version(tx.connection) == HEAD:
             return
     with store.transaction() as tx:
-        connection = tx.connection
-        if store.kind == "postgres":
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-            connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS backtrail"))
-        if version(connection) == HEAD:
-            return
-        from alembic import command
-        from alembic.config import Config
+        alone(tx.connection)
+        install(tx.connection)
 
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "steps").replace("%", "%%"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+
+def alone(connection: Connection) -> None:
+    """Nothing; nobody else changes the ledger's form, or expands, until the end of the transaction. SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+
+
+def install(connection: Connection) -> None:
+    """Nothing; at the end of the transaction, which is alone, the ledger stands at the newest step."""
+    if version(connection) == HEAD:
+        return
+    from alembic import command
+    from alembic.config import Config
+
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS backtrail"))
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "steps").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

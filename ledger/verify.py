@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import datetime as dt
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import sqlalchemy as sa
+
 from backtrail.changes import Decision
-from backtrail.decide import check, decide, entity
+from backtrail.decide import Recalls, account, check, decide, entity
 from backtrail.discovery import Found
-from backtrail.entity import RecallNeeded
-from backtrail.errors import BacktrailError, SchemaChanged
+from backtrail.entity import Entity, RecallNeeded
+from backtrail.errors import BacktrailError, Retry
 from backtrail.image import Image, Ref
-from backtrail.keys import parse_key
+from backtrail.keys import key_text, parse_key
 from backtrail.migration import Migration
 from backtrail.stores.base import Rowsets, Transaction
 from ledger.campaigns import Campaign
-from ledger.event import Event, digest, genesis
+from ledger.event import Event
 from ledger.history import Standing, expected, fold
+from ledger.integrity import flaw
 from ledger.journal import Head
+from ledger.later import written_later
 from ledger.ledger import Ledger
-from ledger.redecide import without_own_writes
+from ledger.redecide import reads_its_writes, without_own_writes
 
 PAGE = 500
+UNREADABLE = (sa.exc.DBAPIError, sqlite3.Error, TypeError, ValueError, OverflowError)
+"""What comes of values that no event ever had, such as text that is no text."""
+
 EXAMPLES = 10
 """How many examples a check keeps; it counts all."""
 
@@ -67,16 +75,13 @@ class Subject:
     """One entity under verification."""
 
     head: Head
-    key: Any
-    events: Sequence[Event]
     standing: Standing
+    campaign: Campaign | None = None
+    """The one that decided what stands; its parameters and types of keys are those of then."""
+    key: Any = None
     live: dict[Ref, Image] = field(default_factory=dict)
     rows: Rowsets = field(default_factory=dict)
-
-    @property
-    def drifted(self) -> bool:
-        """Whether a row is not as the events left it, or was not looked at."""
-        return any(self.live.get(ref) != image for ref, image in expected(self.standing.changes).items())
+    recalls: Recalls = field(default_factory=dict)
 
 
 class Verifier:
@@ -100,7 +105,6 @@ class Verifier:
         }
         self._campaigns: dict[int, Campaign | None] = {}
         self._migrations: dict[int, Migration] = {}
-        self.uses_recalls = True
 
     def run(self, progress: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
         """The verification document.
@@ -120,50 +124,75 @@ class Verifier:
             progress(len(heads))
         with self.ledger.store.transaction(write=False) as tx:
             self._coverage(tx)
-            self._invariants(tx)
+            self._lost(tx)
+        self._invariants()
         documents = [finding.document() for finding in self.findings.values()]
         return {"ok": all(one["ok"] for one in documents), "checks": documents}
 
     def _page(self, tx: Transaction, heads: Sequence[Head]) -> None:
-        if not heads:
-            return
-        events = self.ledger.journal.events(tx, [head.id or 0 for head in heads])
-        subjects = []
-        for head in heads:
-            own = events[head.id or 0]
-            sound = self._integrity(head, own)
-            if sound:
-                subjects.append(Subject(head, parse_key(head.key, self.types), own, fold(own)))
+        subjects = [Subject(head, fold(events)) for head, events in self._sound(tx, heads)]
         self._drift(tx, subjects)
-        migrated = [subject for subject in subjects if subject.head.state == "migrated"]
+        migrated = [subject for subject in subjects if subject.head.state == "migrated" and self._named(tx, subject)]
         self._read(tx, migrated)
         self._decisions(tx, migrated)
-        self._checks(migrated)
-        self._accounting(migrated)
+        self._checks(tx, migrated)
+        self._accounting(tx, migrated)
 
     # -- the ledger -----------------------------------------------------------------------------------------------
 
-    def _integrity(self, head: Head, events: Sequence[Event]) -> bool:
-        """Whether every event is what was once appended, nothing is missing, and the stream's row says the same."""
+    def _sound(self, tx: Transaction, heads: Sequence[Head]) -> Iterator[tuple[Head, list[Event]]]:
+        """The streams that are what was appended, with their events; the others are named."""
         finding = self.findings["ledger"]
-        finding.checked += len(events)
-        previous = genesis(head.migration, head.key)
-        for at, event in enumerate(events, 1):
-            if event.version != at:
-                finding.problem(f"{head.key}: version {at} is missing")
-                return False
-            if digest(previous, event) != event.hash:
-                finding.problem(f"{head.key}: version {at} ({event.kind}) is not what was appended")
-                return False
-            previous = event.hash
-        if head.version != len(events) or head.hash != previous:
-            finding.problem(f"{head.key}: the stream ends at version {len(events)}, and its row says {head.version}")
-            return False
-        state, failed = folded_state(events)
-        if (head.state, head.failed) != (state, failed):
-            finding.problem(f"{head.key}: its state is {head.state!r}, and its events say {state!r}")
+        for head, events in self._events(tx, heads):
+            finding.checked += len(events)
+            wrong = flaw(head, events)
+            if wrong is None:
+                yield head, events
+            else:
+                finding.problem(f"{head.key}: {wrong}")
+
+    def _events(self, tx: Transaction, heads: Sequence[Head]) -> list[tuple[Head, list[Event]]]:
+        if not heads:
+            return []
+        try:
+            events = self.ledger.journal.events(tx, [head.id or 0 for head in heads])
+        except UNREADABLE:
+            if len(heads) == 1:
+                self.findings["ledger"].problem(f"{heads[0].key}: its events cannot even be read")
+                return []
+            return [pair for head in heads for pair in self._events(tx, [head])]
+        return [(head, events[head.id or 0]) for head in heads]
+
+    def _named(self, tx: Transaction, subject: Subject) -> bool:
+        """Whether the entity's campaign and key are known."""
+        number = subject.standing.begun.campaign if subject.standing.begun else 0
+        if number not in self._campaigns:
+            self._campaigns[number] = self.ledger.campaigns.get(tx, number)
+        subject.campaign = self._campaigns[number]
+        try:
+            subject.key = parse_key(subject.head.key, subject.campaign.key_types if subject.campaign else self.types)
+        except BacktrailError as error:
+            self.findings["ledger"].problem(f"{subject.head.key}: {error}")
             return False
         return True
+
+    def _lost(self, tx: Transaction) -> None:
+        """Streams of which something is left: entities that a batch has done, and events that belong to nobody."""
+        finding = self.findings["ledger"]
+        for campaign in self.ledger.campaigns.all(tx, migration=self.found.name):
+            after = 0
+            # A migrate campaign leaves a stream for every entity of a batch that is done.
+            while campaign.kind == "migrate" and (batches := self.ledger.campaigns.keys_of(tx, campaign.id, after, PAGE // 10)):
+                after = batches[-1].number
+                keys = [key for batch in batches if batch.state == "done" for key in batch.keys]
+                keys = [key for key in keys if self.chosen is None or self.chosen(key)]
+                heads = self.ledger.journal.heads(tx, self.found.name, keys, lock=False)
+                for key in keys:
+                    if key not in heads:
+                        finding.problem(f"{key}: {campaign.name} has done it, and its stream is gone")
+        if self.chosen is None:
+            for stream in self.ledger.journal.strays(tx, EXAMPLES):
+                finding.problem(f"(stream {stream}): it has events, and the row that says whose they are is gone")
 
     # -- the data -------------------------------------------------------------------------------------------------
 
@@ -177,14 +206,9 @@ class Verifier:
             subject.live = {ref: live[ref] for ref in rows if ref in live}
             for ref, image in rows.items():
                 differences = self.ledger.store.differences(image, live.get(ref))
-                if differences and not self._written_later(tx, subject.head, ref, live.get(ref)):
+                if differences and not written_later(self.ledger, tx, subject.head, ref, image, live.get(ref)):
                     columns = ", ".join(difference.column for difference in differences)
                     finding.problem(f"{subject.head.key}: {ref.table} {self.ledger.store.show_key(ref)}: {columns} changed since")
-
-    def _written_later(self, tx: Transaction, head: Head, ref: Ref, live: Image | None) -> bool:
-        """Whether another stream's last write of the row is what is there."""
-        others = [event for other, event in self.ledger.journal.others(tx, [ref]).get(ref, ()) if other.id != head.id]
-        return bool(others) and others[-1].after == (None if live is None else live.data)
 
     def _coverage(self, tx: Transaction) -> None:
         """Every key has an entity that is migrated (or was rolled back by choice)."""
@@ -214,22 +238,22 @@ class Verifier:
     def _read(self, tx: Transaction, subjects: Sequence[Subject]) -> None:
         if not subjects:
             return
-        found = tx.read(self.found.cls.reads, [subject.key for subject in subjects], lock=False)
+        found = tx.read(
+            self.found.cls.reads, [subject.key for subject in subjects], lock=False, sources=self.found.cls.all_keys()
+        )
+        recalls = self.ledger.journal.recalls(tx, self.found.name, [subject.head.key for subject in subjects])
         for subject, rows in zip(subjects, found, strict=True):
-            subject.rows = rows
+            subject.rows, subject.recalls = rows, recalls.get(subject.head.key, {})
 
     # -- the author's code ----------------------------------------------------------------------------------------
 
     def _decisions(self, tx: Transaction, subjects: Sequence[Subject]) -> None:
         """`migrate` still decides the same, from the sources as they are, with the time, parameters and recalls of then."""
         finding = self.findings["decisions"]
-        recalls = self.ledger.journal.recalls(tx, self.found.name, [subject.head.key for subject in subjects])
-        for subject in subjects:
+        for subject, rows in zip(subjects, self._sources(tx, subjects), strict=True):
             finding.checked += 1
-            campaign = self._campaign(tx, subject)
-            rows = without_own_writes(self.ledger.store, self.found.cls, subject.rows, subject.standing.changes)
             try:
-                decision = self._decide(subject, rows, recalls.get(subject.head.key, {}), campaign)
+                decision = self._decide(subject, rows)
                 same = self.ledger.store.plan(decision).digest.hex() == subject.standing.decision
                 why = "stale: migrate would now decide otherwise"
             except RecallNeeded as needed:
@@ -238,21 +262,21 @@ class Verifier:
                 same, why = False, f"stale: migrate fails now ({type(error).__name__}: {error})"
             if same:
                 continue
-            if campaign is not None and campaign.fingerprint != self.found.fingerprint:
+            if subject.campaign is not None and subject.campaign.fingerprint != self.found.fingerprint:
                 why = "decided by other code"
             finding.problem(f"{subject.head.key}: {why}")
 
-    def _decide(self, subject: Subject, rows: Rowsets, recalls: Any, campaign: Campaign | None) -> Decision:
+    def _sources(self, tx: Transaction, subjects: Sequence[Subject]) -> Sequence[Rowsets]:
+        changes = [subject.standing.changes for subject in subjects]
+        if not reads_its_writes(self.found.cls, changes):
+            return [subject.rows for subject in subjects]
+        return without_own_writes(tx, self.found.cls, [subject.key for subject in subjects], changes, lock=False)
+
+    def _decide(self, subject: Subject, rows: Rowsets) -> Decision:
         begun = subject.standing.begun
         at = dt.datetime.fromtimestamp((begun.at if begun else 0) / 1000, tz=dt.UTC)
-        migration = self._migration(campaign)
-        return decide(migration, entity(migration, subject.key, at, rows, self.tables, recalls))
-
-    def _campaign(self, tx: Transaction, subject: Subject) -> Campaign | None:
-        number = subject.standing.begun.campaign if subject.standing.begun else 0
-        if number not in self._campaigns:
-            self._campaigns[number] = self.ledger.campaigns.get(tx, number)
-        return self._campaigns[number]
+        migration = self._migration(subject.campaign)
+        return decide(migration, entity(migration, subject.key, at, rows, self.tables, subject.recalls))
 
     def _migration(self, campaign: Campaign | None) -> Migration:
         number = 0 if campaign is None else campaign.id
@@ -260,37 +284,34 @@ class Verifier:
             self._migrations[number] = self.found.instance({} if campaign is None else campaign.params)
         return self._migrations[number]
 
-    def _checks(self, subjects: Sequence[Subject]) -> None:
+    def _checks(self, tx: Transaction, subjects: Sequence[Subject]) -> None:
         finding = self.findings["checks"]
         if self.found.cls.check is Migration.check:
             return
         for subject in subjects:
             finding.checked += 1
             try:
-                messages = check(self._migration(None), self._entity(subject))
+                messages = check(self._migration(subject.campaign), self._entity(tx, subject))
             except BacktrailError as error:
                 messages = [f"{type(error).__name__}: {error}"]
             for message in messages:
                 finding.problem(f"{subject.head.key}: {message}")
 
-    def _entity(self, subject: Subject) -> Any:
+    def _entity(self, tx: Transaction, subject: Subject) -> Entity:
         """The entity as `check` gets it: rows as they are, and of written tables that are not read, those that it wrote."""
         rows = dict(subject.rows)
         for table in self.writes:
             if table not in rows:
-                refs = sorted((ref for ref in subject.live if ref.table == table), key=lambda ref: ref.key)
-                rows[table] = [self.ledger.store.record(subject.live[ref]) for ref in refs]
-        migration = self._migration(None)
-        return entity(migration, subject.key, dt.datetime.now(dt.UTC), rows, self.tables)
+                rows[table] = self.ledger.store.records([image for ref, image in subject.live.items() if ref.table == table])
+        return entity(self._migration(subject.campaign), subject.key, tx.now, rows, self.tables, subject.recalls)
 
-    def _accounting(self, subjects: Sequence[Subject]) -> None:
+    def _accounting(self, tx: Transaction, subjects: Sequence[Subject]) -> None:
         finding = self.findings["accounting"]
         if self.found.cls.account is Migration.account:
             return
-        migration = self._migration(None)
         for subject in subjects:
             try:
-                counts = dict(migration.account(self._entity(subject)))
+                counts = account(self._migration(subject.campaign), self._entity(tx, subject))
             except BacktrailError as error:
                 finding.problem(f"{subject.head.key}: {type(error).__name__}: {error}")
                 continue
@@ -301,32 +322,23 @@ class Verifier:
             if counts.get("in", 0) != rest:
                 finding.problem(f"{subject.head.key}: {counts.get('in', 0)} fields went in, {rest} are accounted for")
 
-    def _invariants(self, tx: Transaction) -> None:
+    def _invariants(self) -> None:
         finding = self.findings["invariants"]
         for invariant in self.found.cls.invariants:
             finding.checked += 1
             try:
-                rows = tx.violations(invariant, EXAMPLES)
-            except SchemaChanged as error:
-                rows = [str(error)]
+                # Each in its own transaction: one that cannot be asked does not spoil the others.
+                with self.ledger.store.transaction(write=False) as tx:
+                    rows = tx.violations(invariant, EXAMPLES)
+            except Retry:
+                raise
+            except BacktrailError as error:
+                rows = [f"{type(error).__name__}: {error}"]
             for row in rows:
                 finding.problem(f"{invariant.name}: {row}")
 
 
-def folded_state(events: Sequence[Event]) -> tuple[str, bool]:
-    """The state and the failed mark that a stream's events add up to."""
-    state, failed = "", False
-    for event in events:
-        if event.kind == "end":
-            state, failed = str(event.facts.get("state")), False
-        elif event.kind == "failed":
-            state, failed = state or "failed", True
-    return state, failed
-
-
 def _texts(keys: Iterable[Any]) -> Iterator[str]:
-    from backtrail.keys import key_text
-
     return (
         key_text(key) for key in keys if key is not None and not (isinstance(key, tuple) and all(part is None for part in key))
     )

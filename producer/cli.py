@@ -114,7 +114,7 @@ def new(context: Context, name: str) -> None:
 
 @backtrail.command()
 @click.argument("migration")
-@click.option("--dry-run", is_flag=True, help="Print the statements, run none.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--undo", is_flag=True, help="Remove exactly what was added.")
 @reason_option
 @common
@@ -122,8 +122,10 @@ def expand(context: Context, migration: str, dry_run: bool, undo: bool, reason: 
     """Adds the tables, columns and indexes that a migration needs."""
     instance = find(migration).cls()
     ledger = context.ledger
-    if dry_run:
-        lines = expansion.script(ledger, instance)
+    if dry_run and undo:
+        lines = [f"would remove {step}" for step in expansion.standing(ledger, instance)]
+    elif dry_run:
+        lines = [statement if context.json else f"{statement};" for statement in expansion.script(ledger, instance)]
     elif undo:
         lines = [f"removed {step}" for step in expansion.retract(ledger, instance, by=whoami(), reason=reason)]
     else:

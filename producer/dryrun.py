@@ -142,7 +142,9 @@ def _decide_all(
     store, cls = ledger.store, type(migration)
     tables = {name: store.columns(name) for name in {*cls.writes, *(rows.table for rows in cls.reads)}}
     recalls = ledger.journal.recalls(tx, migration.name, [text for text, _ in keys]) if exists else {}
-    for (text, key), rows in zip(keys, tx.read(cls.reads, [key for _, key in keys], lock=False), strict=True):
+    for (text, key), rows in zip(
+        keys, tx.read(cls.reads, [key for _, key in keys], lock=False, sources=cls.all_keys()), strict=True
+    ):
         try:
             plans = []
             for _ in range(2):

@@ -51,23 +51,33 @@ class Feeder:
         self.ledger, self.queue, self.owner = ledger, queue, owner
         self.fence: int | None = None
         self._renewed = 0.0
+        self._workers: set[str] = set()
+        self._lost = False
         self._found: dict[int, Found] = {}
 
     def step(self) -> bool:
         """Whether there was something to feed."""
-        fresh = self._lead()
+        # A new leader does not know which messages are still there; those that a worker had in hand, or the broker held, went with them.
+        # What is sent twice does no harm. Kept until it is done: the broker may be away just now.
+        self._lost |= self._lead()
         if self.fence is None:
             return False
         with self.ledger.store.transaction(write=False) as tx:
             campaigns = self.ledger.campaigns.all(tx, states=GOING)
+            workers = {worker.id for worker in self.ledger.presence.alive(tx)}
+        self._lost |= not self._workers <= workers
+        self._workers = workers
+        if campaigns:
+            self._lost |= self.queue.forgot()
         busy = False
         for campaign in campaigns:
             try:
-                busy |= self._feed(campaign, fresh=fresh)
+                busy |= self._feed(campaign)
             except UnsuitableBroker:
                 raise  # the broker is gone for a while, which is nothing that the campaign could do about
             except (Halt, UsageError) as error:
                 self._halt(campaign, str(error))
+        self._lost = False
         return busy
 
     def _lead(self) -> bool:
@@ -83,9 +93,8 @@ class Feeder:
         with self.ledger.store.transaction() as tx:
             self.ledger.campaigns.move(tx, campaign, "halted", now=milliseconds(tx), halted=reason)
 
-    def _feed(self, campaign: Campaign, *, fresh: bool) -> bool:
-        if fresh:
-            # A new leader does not know which messages the old one's queue still holds: at most HIGH of them are sent twice.
+    def _feed(self, campaign: Campaign) -> bool:
+        if self._lost:
             self._send(campaign, ("sent",))
         with self.ledger.store.transaction(write=False) as tx:
             progress = self.ledger.campaigns.progress(tx, [campaign.id])[campaign.id]

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+from backtrail import program
 from backtrail.settings import Settings
+
+STOP_S = 25.0
+"""How long a worker that is told to end may take: its soft shutdown takes up to 20 s."""
+
+KEEPER = """
+import subprocess, sys, threading
+worker = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+threading.Thread(target=lambda: (sys.stdin.read(), worker.terminate()), daemon=True).start()
+sys.exit(worker.wait())
+"""
+"""Runs a command until it ends, or until our pipe to it closes: the kernel closes that when we end, however we do."""
 
 
 def run_worker(settings: Settings, *, concurrency: int | None, log_level: str) -> None:
     """Becomes a Celery worker; it does not return."""
-    environment = os.environ | environment_of(settings)
     processes = concurrency or settings.concurrency or os.cpu_count() or 1
-    command = [sys.executable, "-m", "celery", "--app", "worker", "--quiet", "worker", "--concurrency", str(processes)]
+    command = program.command("worker", "--quiet", "worker", "--concurrency", str(processes))
     # -O fair: a process gets its next message when it is free, and not while it is still at a long one.
     command += [
         "--loglevel",
@@ -26,14 +40,44 @@ def run_worker(settings: Settings, *, concurrency: int | None, log_level: str) -
         settings.queue,
     ]
     sys.stdout.flush()
-    os.execve(sys.executable, command, environment)  # noqa: S606 -- our own interpreter
+    os.execve(sys.executable, command, program.environment(environment_of(settings)))  # noqa: S606 -- our own interpreter
 
 
 def start_worker(settings: Settings, *, concurrency: int, log: int) -> subprocess.Popen[bytes]:
     """A worker as a child process in a session of its own, writing to an open file."""
-    command = [sys.executable, "-m", "producer.cli", "worker", "--concurrency", str(concurrency), "--log-level", "WARNING"]
-    environment = os.environ | environment_of(settings)
+    command, environment = _worker_command(concurrency), program.environment(environment_of(settings))
     return subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 -- our own module
+
+
+@contextmanager
+def kept_worker(settings: Settings, *, concurrency: int, log: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The keeper of a worker that ends with the context, and with this process however that ends."""
+    keeper = subprocess.Popen(  # noqa: S603 -- our own interpreter
+        [sys.executable, "-c", KEEPER, *_worker_command(concurrency)],
+        env=program.environment(environment_of(settings)),
+        stdout=log,
+        stderr=log,
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C in the terminal reaches the worker only through us
+    )
+    try:
+        yield keeper
+    finally:
+        try:
+            if keeper.stdin is not None:
+                keeper.stdin.close()
+            keeper.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            # Whoever is left of its session, also after a second Ctrl-C and where it had died by itself.
+            with suppress(ProcessLookupError):
+                os.killpg(keeper.pid, signal.SIGKILL)
+            keeper.wait()
+
+
+def _worker_command(concurrency: int) -> list[str]:
+    return program.command("producer.cli", "worker", "--concurrency", str(concurrency), "--log-level", "WARNING")
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

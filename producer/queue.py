@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
@@ -24,6 +25,29 @@ class Queue:
             task_default_queue=name,
             broker_transport_options={"socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True},
         )
+
+        self.redis: redis.Redis | None = None
+        if broker_url.startswith("redis"):
+            address = broker_url.replace("redis+socket://", "unix://", 1)
+            self.redis = redis.Redis.from_url(address, socket_timeout=5, socket_connect_timeout=5, decode_responses=True)
+
+    def forgot(self) -> bool:
+        """Whether the broker may have lost what was in it since this was last asked: it was started again, or emptied.
+
+        Redis keeps its queues in memory, or a second late on disk; other brokers keep what they confirmed.
+
+        Raises:
+            UnsuitableBroker: the broker cannot be reached.
+        """
+        if self.redis is None:
+            return False
+        try:
+            run = str(self.redis.info("server")["run_id"])
+            return bool(self.redis.set(f"{self.name}.run", run, get=True) != run)
+        except redis.ResponseError:
+            return False  # a user that may not ask, or an old server: what is lost is sent again later, by the batches' age
+        except redis.RedisError as error:
+            raise UnsuitableBroker(f"the broker at {redact(self.url)} cannot be reached") from error
 
     def publish(self, campaign: int, batches: Sequence[int]) -> None:
         """Nothing; a message of each batch is in the queue.

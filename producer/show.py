@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -98,8 +98,14 @@ def print_history(console: Console, events: Sequence[dict[str, Any]]) -> None:
             console.print(f"        {json.dumps(event['data'], ensure_ascii=False)}", markup=False)
 
 
-def watch(context: Context, campaign: int) -> dict[str, Any]:
-    """The campaign's status at its end, after showing its progress on standard error until then."""
+def watch(context: Context, campaign: int, each: Callable[[dict[str, Any]], None] = lambda _: None) -> dict[str, Any]:
+    """The campaign's status at its end, after showing its progress on standard error until then.
+
+    Args:
+        context: whose database is looked at.
+        campaign: its number.
+        each: called with the status whenever it is looked at; it may raise, to end the watch.
+    """
     ledger = context.ledger
     columns = (
         TextColumn("{task.description}"),
@@ -127,6 +133,7 @@ def watch(context: Context, campaign: int) -> dict[str, Any]:
             )
             if document["state"] not in UNFINISHED or document["state"] in ("paused", "halted"):
                 return document
+            each(document)
             if not alive and not hinted and time.monotonic() - since > 2:
                 hinted = True
                 context.err.print("no worker is alive; start one in another terminal: backtrail worker")

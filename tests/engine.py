@@ -47,6 +47,9 @@ class FakeQueue:
     def publish(self, campaign: int, batches: Sequence[int]) -> None:
         self.messages += [(campaign, batch) for batch in batches]
 
+    def forgot(self) -> bool:
+        return False
+
 
 class Engine:
     """One database with producer, feeder and worker around it."""
@@ -171,7 +174,7 @@ class Engine:
         """Nothing; one statement, its parameters written as `?`, is executed and committed."""
         if self.postgres:
             with psycopg.connect(self.url) as connection:
-                connection.execute(sql.replace("?", "%s"), parameters)  # type: ignore[arg-type]
+                connection.execute(sql.replace("%", "%%").replace("?", "%s"), parameters)  # type: ignore[arg-type]
         else:
             with closing(self.sqlite()) as connection:
                 connection.execute(sql, parameters)

@@ -1,6 +1,6 @@
 """The program as its users run it: real processes in sessions of their own, ended by their own ids, their words kept in files.
 
-A program that is still there when its context ends is killed with all of its session, and its log is shown if the test failed.
+A program that is still there when its context ends is killed with all of its session; its log is a file of the place's folder.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ class Place:
             cwd=self.folder,
             env=self.environment() | variables,
             capture_output=True,
+            check=False,
             text=True,
             timeout=timeout,
             start_new_session=True,
@@ -149,9 +150,6 @@ class Place:
         program = Program(name, process, log)
         try:
             yield program
-        except BaseException:
-            print(f"--- {name}\n{program.text[-SHOWN:]}")
-            raise
         finally:
             if process.poll() is None:
                 with suppress(subprocess.TimeoutExpired):

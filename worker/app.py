@@ -7,13 +7,13 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 from typing import Any
 
+from billiard import current_process
 from celery import Celery, signals
 from celery.exceptions import Reject
 
-from backtrail import broker, job
+from backtrail import broker, job, program
 from backtrail.settings import Settings, load
 from worker import tasks
 from worker.guard import guard_redis
@@ -61,6 +61,7 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
     # A retry with a delay would carry an eta, which the guard refuses.
     @app.task(name=job.TASK, max_retries=3, default_retry_delay=0)
     def batch(v: Any = None, campaign: Any = None, batch: Any = None) -> str:
+        _end_at_once()
         try:
             return tasks.run(settings, v, campaign, batch)
         except tasks.Rejected as error:
@@ -72,6 +73,17 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
     signals.worker_shutting_down.connect(companion.stop, weak=False)
     signals.worker_shutdown.connect(companion.stop, weak=False)
     return app
+
+
+def _end_at_once() -> None:
+    """Nothing; a process of the pool that is told to end does so without a word, and the database takes back what was not committed.
+
+    The pool's own way is a SystemExit in the midst of whatever runs: of a query, which spoils its connection, or of `migrate`, which
+    would look like the author's mistake. It is set here, since the pool sets its own after all signals that we could wait for.
+    """
+    if current_process().name != "MainProcess":
+        for told in (signal.SIGTERM, signal.SIGQUIT):  # the pool uses the second where REMAP_SIGTERM names it
+            signal.signal(told, lambda *_: os._exit(1))
 
 
 class Companion:
@@ -95,15 +107,16 @@ class Companion:
             consumer.call_repeatedly(1.0, self._look)
 
     def _spawn(self) -> None:
-        environment = {
-            **os.environ,
-            "BACKTRAIL_DATABASE_URL": self.settings.database(),
-            "BACKTRAIL_BROKER_URL": self.broker_url,
-            "BACKTRAIL_QUEUE": self.settings.queue,
-        }
+        environment = program.environment(
+            {
+                "BACKTRAIL_DATABASE_URL": self.settings.database(),
+                "BACKTRAIL_BROKER_URL": self.broker_url,
+                "BACKTRAIL_QUEUE": self.settings.queue,
+            }
+        )
         # Addresses hold passwords: they go through the environment, which other users cannot see, and not into the list of processes.
         self.process = subprocess.Popen(  # noqa: S603 -- our own module, and the name that Celery gave this worker
-            [sys.executable, "-m", "producer.feed", self.hostname], stdin=subprocess.PIPE, env=environment, start_new_session=True
+            program.command("producer.feed", self.hostname), stdin=subprocess.PIPE, env=environment, start_new_session=True
         )
 
     def _look(self) -> None:

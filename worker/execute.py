@@ -25,6 +25,7 @@ from backtrail.stores.base import Plan, Rowsets, Transaction
 from ledger.campaigns import GOING, Tally
 from ledger.history import Standing, back, expected, fold, forth, kind_of, originals
 from ledger.journal import Entry, Fact, Head
+from ledger.later import written_later
 from ledger.presence import milliseconds
 from ledger.redecide import without_own_writes
 from ledger.state import Action, action
@@ -185,9 +186,10 @@ class Attempt:
         jobs = self._open("refresh")
         if not jobs:
             return
-        self._read(jobs)
-        for job in jobs:
-            job.rows = without_own_writes(self.work.store, type(self.work.migration), job.rows, job.standing.changes)
+        keys, changes = [job.key for job in jobs], [job.standing.changes for job in jobs]
+        rowsets = without_own_writes(self.tx, type(self.work.migration), keys, changes, lock=True)
+        for job, rows in zip(jobs, rowsets, strict=True):
+            job.rows = rows
         self._decide(jobs, recorded=True)
         for job in jobs:
             if job.open:
@@ -262,8 +264,10 @@ class Attempt:
                     f"rows of {missed[0]} did not come back as they were: a trigger or rule changes what is written"
                 )
             job.facts.append(self._begin())
-            for put in puts[job.text]:
-                written = Written(put.ref, put.live, now[put.ref])
+            last = {put.ref: at for at, put in enumerate(puts[job.text])}
+            for at, put in enumerate(puts[job.text]):
+                # Of a row that takes several steps only the last can be read back.
+                written = Written(put.ref, put.live, now[put.ref] if last[put.ref] == at else put.target)
                 job.facts.append(Fact(kind or kind_of(written), written=written))
         if wrong:
             raise Rejected(wrong)
@@ -282,7 +286,9 @@ class Attempt:
                     )
                 job.outcome = "skipped"
                 remark = Fact("remark", _json({"text": "vanished before its turn"}))
-                job.facts = [self._begin(), remark, Fact("end", _json({"state": "vanished"}))]
+                # One that was rolled back stays so: should its key come back, nobody takes it again unasked.
+                state = "rolled_back" if job.head.state == "rolled_back" else "vanished"
+                job.facts = [self._begin(), remark, Fact("end", _json({"state": state, "skipped": True}))]
 
     def _demand_requirements(self, jobs: list[Job]) -> None:
         for name in self.work.campaign.options.get("requires_each", ()):
@@ -308,13 +314,13 @@ class Attempt:
         if not jobs:
             return
         migration = type(self.work.migration)
-        for job, rows in zip(jobs, self.tx.read(migration.reads, [job.key for job in jobs], lock=True), strict=True):
+        for job, rows in zip(
+            jobs, self.tx.read(migration.reads, [job.key for job in jobs], lock=True, sources=migration.all_keys()), strict=True
+        ):
             job.rows = rows
 
     def _decide(self, jobs: list[Job], *, recorded: bool) -> None:
-        recalls: dict[str, Any] = {}
-        if self.work.uses_recalls:
-            recalls = self.journal.recalls(self.tx, self.work.campaign.migration, [job.text for job in jobs])
+        recalls = self._recalls(jobs)
         pending: list[tuple[str, RecallNeeded]] = []
         for job in jobs:
             try:
@@ -326,6 +332,11 @@ class Attempt:
         if pending:
             raise RecallsPending(pending)
 
+    def _recalls(self, jobs: Sequence[Job]) -> dict[str, Any]:
+        if not self.work.uses_recalls:
+            return {}
+        return dict(self.journal.recalls(self.tx, self.work.campaign.migration, [job.text for job in jobs]))
+
     def _decided(self, job: Job, recalls: Any, *, recorded: bool = False) -> tuple[Decision, Plan]:
         work, now = self.work, self.tx.now
         migration = work.migration
@@ -336,10 +347,7 @@ class Attempt:
         return decision, work.store.plan(decision)
 
     def _demand_pure(self, job: Job) -> None:
-        recalls = {}
-        if self.work.uses_recalls:
-            recalls = self.journal.recalls(self.tx, self.work.campaign.migration, [job.text]).get(job.text, {})
-        _, again = self._decided(job, recalls, recorded=job.action == "redo")
+        _, again = self._decided(job, self._recalls([job]).get(job.text), recorded=job.action == "redo")
         if job.plan is not None and again.digest != job.plan.digest:
             raise ImpureMigration(
                 f"{self.work.campaign.migration}: migrate decided differently on the same rows: take times from entity.now, ids from"
@@ -389,11 +397,13 @@ class Attempt:
         migration = type(self.work.migration)
         if any(rows.table in migration.writes for rows in migration.reads) and jobs:
             self._read(jobs)
+        recalls = self._recalls(jobs)
         wrong: dict[str, Quarantine] = {}
         for job in jobs:
             changes = [fact.written for fact in job.facts if fact.written is not None and fact.kind != "compensated"]
             rows = with_own_writes(self.work, job.rows, changes)
-            messages = check(self.work.migration, entity(self.work.migration, job.key, self.tx.now, rows, self.work.tables))
+            subject = entity(self.work.migration, job.key, self.tx.now, rows, self.work.tables, recalls.get(job.text))
+            messages = check(self.work.migration, subject)
             if messages:
                 wrong[job.text] = CheckFailed("; ".join(messages))
         if wrong:
@@ -406,7 +416,7 @@ class Attempt:
         for job in self.jobs:
             if job.facts:
                 state = {"migrated": "migrated", "rolled_back": "rolled_back"}.get(job.outcome, job.head.state or "failed")
-                if job.outcome == "skipped" and not job.head.state:
+                if job.outcome == "skipped" and job.head.state not in ("migrated", "rolled_back"):
                     state = "vanished"
                 entries.append(Entry(job.head, state, job.facts, failed=job.outcome == "failed"))
         if entries:
@@ -447,10 +457,8 @@ def drift(work: Work, tx: Transaction, head: Head, wanted: dict[Ref, Image | Non
         differences = work.store.differences(image, live.get(ref))
         if not differences:
             continue
-        later = [(other, event) for other, event in work.ledger.journal.others(tx, [ref]).get(ref, ()) if other.id != head.id]
-        now = live.get(ref)
-        if later and later[-1][1].after == (None if now is None else now.data):
-            other = later[-1][0]
+        other = written_later(work.ledger, tx, head, ref, image, live.get(ref))
+        if other is not None:
             found.append(f"{ref.table}: changed since by {other.migration}; roll that back first")
         else:
             found.append(f"{ref.table}: {', '.join(difference.column for difference in differences)} changed since")
@@ -462,10 +470,8 @@ def with_own_writes(work: Work, rows: Rowsets, changes: Sequence[Written]) -> Ro
     result = dict(rows)
     for table in work.migration.writes:
         if table not in result:
-            result[table] = [
-                work.store.record(change.after) for change in changes if change.ref.table == table and change.after is not None
-            ]
-            result[table].sort(key=lambda record: record.ref.key)
+            after = {change.ref: change.after for change in changes if change.ref.table == table}
+            result[table] = work.store.records([image for image in after.values() if image is not None])
     return result
 
 

@@ -18,6 +18,9 @@ from backtrail.migration import Invariant, Keys, Migration, Rows
 Rowsets = dict[str, list[Record]]
 """What one entity's reads gave: records by the name of the read."""
 
+Earlier = Mapping[Ref, Image | None]
+"""What rows once were, None where there was none."""
+
 Op = Literal["create", "update", "delete"]
 
 
@@ -95,8 +98,24 @@ class Transaction(ABC):
         """The database's time when the transaction began: aware, UTC, milliseconds."""
 
     @abstractmethod
-    def read(self, reads: Sequence[Rows], keys: Sequence[Any], *, lock: bool) -> list[Rowsets]:
-        """The rows of each key, in binary primary-key order; whole rows are locked if asked."""
+    def read(
+        self,
+        reads: Sequence[Rows],
+        keys: Sequence[Any],
+        *,
+        lock: bool,
+        sources: Sequence[Keys] = (),
+        earlier: Sequence[Earlier] = (),
+    ) -> list[Rowsets]:
+        """The rows of each key, in binary primary-key order; whole rows are locked if asked.
+
+        Args:
+            reads: what is read.
+            keys: the entities.
+            lock: whether whole rows are locked to the end of the transaction.
+            earlier: for each key, rows to be taken as they were instead, wherever a read would meet them.
+            sources: where the keys come from: under a case-insensitive collation, a row goes to the key that is spelled as it is.
+        """
 
     @abstractmethod
     def apply(self, writes: Sequence[Write], *, ordered: bool = False) -> list[Written]:
@@ -190,8 +209,8 @@ class Store(ABC):
         """The row's primary key as the program prints keys."""
 
     @abstractmethod
-    def record(self, image: Image) -> Record:
-        """The row of an image, as if it had just been read."""
+    def records(self, images: Sequence[Image]) -> list[Record]:
+        """The rows of images of one table, as if they had just been read: in binary primary-key order."""
 
     @abstractmethod
     def forget(self) -> None:

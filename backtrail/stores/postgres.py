@@ -6,6 +6,7 @@ import datetime as dt
 import decimal
 import enum
 import json
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -29,6 +30,7 @@ from backtrail.errors import (
     SchemaChanged,
     StorageFull,
     UnsuitableDatabase,
+    UsageError,
 )
 from backtrail.migration import Keys, Migration
 from backtrail.stores.cells import tag_server_text
@@ -64,6 +66,11 @@ KEY_TYPES = {
 } | dict.fromkeys(TEXT_OIDS, "text")
 NUMBERS = {20, 21, 23, 26, 700, 701, 1700}
 INTERVAL, TIMESTAMP = 1186, 1114
+TIMESTAMPS, INTERVALS = 1115, 1187
+"""Arrays of them."""
+JSON_ARRAY_OIDS = {199, 3807}
+UNEQUAL_OIDS = {700, 701, 1042, 1186, 1700, 3802}
+"""Types of which, without a length, different values are equal: -0 and 0, 1.0 and 1.00, 30 days and a month."""
 
 
 # -- values -----------------------------------------------------------------------------------------------------------
@@ -76,33 +83,49 @@ def decoder(oid: int) -> Callable[[str], Any]:
     if oid in {20, 21, 23, 26}:
         return int
     if oid in JSON_OIDS:
-        return json.loads
+        return _or_opaque(json.loads)
     if oid == INTERVAL:
-        # psycopg makes 30 days of a month, which is another value.
-        return _loaded(oid, refuse=lambda text: "mon" in text or "year" in text)
-    if oid == TIMESTAMP:
+        # psycopg makes 30 days of a month, and a day of 24 hours, which are other values.
+        load = _loaded(oid)
+        return lambda text: value if interval_text(value := load(text)) == text else Opaque(text)
+    if oid in {TIMESTAMP, TIMESTAMPS}:
         load = _loaded(oid)
         return lambda text: _aware(load(text))
     info = registry.get(oid)
-    if info is None or info.name.endswith(("range", "multirange")):
-        return str if info is None else Opaque
-    return _loaded(oid)
+    if info is None:
+        return str
+    return Opaque if oid == INTERVALS or info.name.endswith(("range", "multirange")) else _loaded(oid)
+
+
+def interval_text(value: Any) -> str:
+    """The server's text of the interval that has these days and this time, both of one sign; empty for what is none."""
+    if not isinstance(value, dt.timedelta):
+        return ""
+    sign, value = ("-", -value) if value < dt.timedelta() else ("", value)
+    seconds, fraction = value.seconds, f".{value.microseconds:06d}".rstrip("0").rstrip(".")
+    time = f"{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{fraction}"
+    days = f"{sign}{value.days} day{'' if (sign, value.days) == ('', 1) else 's'}" if value.days else ""
+    return f"{days} {time}" if days and value - dt.timedelta(value.days) else days or time
 
 
 def _aware(value: Any) -> Any:
     # A timestamp without zone is taken as UTC: authors never meet a naive time.
+    if isinstance(value, list):
+        return [_aware(item) for item in value]
     return value.replace(tzinfo=dt.UTC) if isinstance(value, dt.datetime) else value
 
 
-def _loaded(oid: int, refuse: Callable[[str], bool] = lambda _: False) -> Callable[[str], Any]:
+def _loaded(oid: int) -> Callable[[str], Any]:
     loader = Transformer(None).get_loader(oid, pq.Format.TEXT)
+    # An array that does not begin at 1 says so before its elements; a list does not.
+    return _or_opaque(lambda text: Opaque(text) if text.startswith("[") and "]={" in text else loader.load(text.encode()))
 
+
+def _or_opaque(load: Callable[[str], Any]) -> Callable[[str], Any]:
     def decode(text: str) -> Any:
-        if refuse(text):
-            return Opaque(text)
         try:
-            return loader.load(text.encode())
-        except (psycopg.DataError, ValueError, OverflowError, ArithmeticError):
+            return load(text)
+        except (psycopg.DataError, ValueError, OverflowError, ArithmeticError, RecursionError):
             return Opaque(text)
 
     return decode
@@ -149,11 +172,11 @@ def server_text(value: Any, oid: int = 0) -> str:
         case dt.date() | dt.time():
             return value.isoformat()
         case dt.timedelta():
-            return f"{value.days} days {value.seconds}.{value.microseconds:06d} seconds"
+            return interval_text(value)
         case bytes() | bytearray() | memoryview():
             return "\\x" + bytes(value).hex()
         case list() | tuple():
-            return "{" + ",".join(_element(item) for item in value) + "}"
+            return "{" + ",".join(_element(item, oid) for item in value) + "}"
         case dict() | set() | frozenset():
             raise TypeError
     if type(value).__module__ not in {"ipaddress", "fractions"}:
@@ -161,12 +184,17 @@ def server_text(value: Any, oid: int = 0) -> str:
     return str(value)
 
 
-def _element(value: Any) -> str:
+def _element(value: Any, oid: int) -> str:
     if value is None:
         return "NULL"
-    if isinstance(value, (list, tuple)):
-        return server_text(value)
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else server_text(value)
+    as_json = oid in JSON_ARRAY_OIDS
+    if isinstance(value, (list, tuple)) and not as_json:
+        return server_text(value, oid)
+    text = (
+        json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if as_json
+        else server_text(value, TIMESTAMP if oid == TIMESTAMPS else 0)
+    )
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -180,6 +208,7 @@ class PostgresTransaction(SqlTransaction):
     join = "JOIN"
     lock_clause = "FOR NO KEY UPDATE OF t"
     nulls_first = False
+    keep_clause = "FOR UPDATE OF t"
     duplicate = psycopg.errors.UniqueViolation
 
     def __init__(self, store: SqlStore, connection: Connection) -> None:
@@ -207,7 +236,10 @@ class PostgresTransaction(SqlTransaction):
         return cursor
 
     def rows_of(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self.text_cursor.execute(sql, parameters or None).fetchall()
+        return self.text_cursor.execute(sql, parameters).fetchall()
+
+    def verbatim(self, sql: str) -> str:
+        return sql.replace("%", "%%")
 
     def values(self, rows: Sequence[Cells]) -> tuple[str, list[Any]]:
         columns = [list(column) for column in zip(*rows, strict=True)]
@@ -224,7 +256,7 @@ class PostgresTransaction(SqlTransaction):
     def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Cells]) -> None:
         if not columns:
             for _ in rows:
-                self.raw.execute(f"INSERT INTO {table.sql} DEFAULT VALUES")
+                self.raw.execute(f"INSERT INTO {table.sql} DEFAULT VALUES", ())
             return
         names = ", ".join(map(self.quote, columns))
         with self.raw.cursor().copy(f"COPY {table.sql} ({names}) FROM STDIN".replace("%%", "%")) as copy:
@@ -234,7 +266,7 @@ class PostgresTransaction(SqlTransaction):
     def insert_one(self, table: Table, columns: Sequence[str], row: Cells) -> list[Any]:
         names = ", ".join(map(self.quote, columns))
         marks = ", ".join(f"%s::{table.by_name[name].cast}" for name in columns)
-        body = f"({names}) VALUES ({marks})" if columns else "DEFAULT VALUES"
+        body = f"({names}) OVERRIDING SYSTEM VALUE VALUES ({marks})" if columns else "DEFAULT VALUES"
         sql = f"INSERT INTO {table.sql} {body} RETURNING {', '.join(map(self.quote, table.key))}"
         return list(self.rows_of(sql, list(row))[0])
 
@@ -257,12 +289,18 @@ class PostgresTransaction(SqlTransaction):
             for at, column in enumerate(table.key_columns)
         )
 
+    def spare(self, column: Column, number: int) -> Any:
+        return str(number - 2**15) if column.key_type in {"int", "decimal", "number"} else str(uuid.uuid4())
+
+    def defer(self) -> None:
+        self.raw.execute("SET CONSTRAINTS ALL DEFERRED")
+
     def draw_keys(self, table: Table, columns: Sequence[str], number: int) -> list[Cells] | None:
         defaults = [table.by_name[name].default for name in columns]
         if None in defaults:
             return None
         # The expressions are the catalogue's own text of the columns' defaults.
-        sql = f"SELECT {', '.join(map(str, defaults))} FROM generate_series(1, {int(number)})"
+        sql = f"SELECT {self.verbatim(', '.join(map(str, defaults)))} FROM generate_series(1, {int(number)})"
         return [list(row) for row in self.rows_of(sql)]
 
     def bulk(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -317,7 +355,10 @@ class PostgresStore(SqlStore):
         url = sa.make_url(self.url).set(drivername="postgresql+psycopg")
         # No prepared statements and no session settings: both break behind a pooler in transaction mode.
         arguments = {"prepare_threshold": None, "connect_timeout": 10, "application_name": "backtrail", "client_encoding": "utf8"}
-        return sa.create_engine(url, pool_size=2, max_overflow=2, pool_pre_ping=True, connect_args=arguments)
+        # Native hstore would come back as dicts, whatever a cursor of ours registers.
+        return sa.create_engine(
+            url, pool_size=2, max_overflow=2, pool_pre_ping=True, use_native_hstore=False, connect_args=arguments
+        )
 
     def _options(self, write: bool) -> dict[str, Any]:
         return {} if write else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -373,6 +414,14 @@ class PostgresStore(SqlStore):
         )
 
     def _key_types(self, tx: SqlTransaction, keys: Keys, table: Table) -> tuple[str, ...]:
+        for name in keys.columns:
+            try:
+                tx.rows_of(f"SELECT 1 FROM {table.sql} t ORDER BY t.{self.quote(name)} LIMIT 0")
+            except psycopg.errors.UndefinedFunction:
+                kind = table.by_name[name].type
+                raise UsageError(
+                    f"{keys.table}.{name} is {kind}, which has no order, so it cannot name entities: take another column"
+                ) from None
         return tuple(table.by_name[name].key_type for name in keys.columns)
 
     def check(self, migration: type[Migration]) -> None:
@@ -415,9 +464,10 @@ def _column(table: str, row: Any) -> Column:
         order=decimal.Decimal if number and oid not in {20, 21, 23, 26} else int if number else str,
         cast=cast.replace("%", "%%"),
         key_type=KEY_TYPES.get(oid, "other"),
+        key=decoder(oid) if oid in KEY_TYPES else str,
         generated=generated,
         default=default,
-        folds=folds,
+        folds=folds or (oid in UNEQUAL_OIDS and kind == cast),
     )
 
 
@@ -438,7 +488,16 @@ def _translated(error: psycopg.Error) -> BacktrailError:
             else DatabaseFault(name)
         )
     where = ".".join(part for part in (diag.table_name, diag.column_name) if part)
-    what = f"{name}{f' on {where}' if where else ''}{f', constraint {diag.constraint_name}' if diag.constraint_name else ''}"
+    function = re.search(r"function (\S+?)\(", diag.context or "")
+    what = name + "".join(
+        f"{word}{part}"
+        for word, part in (
+            (" on ", where),
+            (", constraint ", diag.constraint_name),
+            (", in the function ", function and function[1]),
+        )
+        if part
+    )
     if state in {"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "53300", "25P03", "57P05"} or state.startswith(
         "08"
     ):

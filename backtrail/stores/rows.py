@@ -8,24 +8,27 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from sqlalchemy.engine import Connection
 
 from backtrail.entity import NewRow
-from backtrail.errors import BadValue, Referenced, SchemaChanged
+from backtrail.errors import BadValue, Retry, SchemaChanged
 from backtrail.image import Image, Ref, Written, join_cells, split_cells
+from backtrail.keys import key_text
 from backtrail.migration import Invariant, Keys, Rows
-from backtrail.stores.base import Put, Rowsets, Transaction, Write
+from backtrail.stores.base import Earlier, Put, Rowsets, Transaction, Write
 from backtrail.stores.cells import ref_cells, ref_key, show_cell, untag
+from backtrail.stores.references import refuse_references
 from backtrail.stores.tables import Column, Table
 
 if TYPE_CHECKING:
     from backtrail.stores.sql import SqlStore
 
 Cells = Sequence[Any]
+T = TypeVar("T")
 
 
 class SqlTransaction(Transaction):
@@ -37,6 +40,8 @@ class SqlTransaction(Transaction):
     """How `k` is joined, so that it drives the join."""
     lock_clause: ClassVar[str]
     nulls_first: ClassVar[bool]
+    keep_clause: ClassVar[str] = ""
+    """How rows are locked so that nobody can come to refer to them."""
 
     def __init__(self, store: SqlStore, connection: Connection) -> None:
         self.store = store
@@ -51,6 +56,10 @@ class SqlTransaction(Transaction):
     @abstractmethod
     def rows_of(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The exact cells that a statement returns."""
+
+    def verbatim(self, sql: str) -> str:
+        """Somebody else's SQL as part of a statement with parameters."""
+        return sql
 
     @abstractmethod
     def values(self, rows: Sequence[Cells]) -> tuple[str, list[Any]]:
@@ -81,22 +90,127 @@ class SqlTransaction(Transaction):
         """Nothing; the rows of those keys are gone."""
 
     @abstractmethod
+    def spare(self, column: Column, number: int) -> Any:
+        """A value that the column hardly holds anywhere, another for every number."""
+
+    @abstractmethod
+    def defer(self) -> None:
+        """Nothing; what can wait for the commit to be checked does."""
+
+    @abstractmethod
     def draw_keys(self, table: Table, columns: Sequence[str], number: int) -> list[Cells] | None:
         """Values for key columns that a row leaves out, taken from their defaults; None where only an insert gives them."""
 
     # -- reading --------------------------------------------------------------------------------------------------
 
-    def read(self, reads: Sequence[Rows], keys: Sequence[Any], *, lock: bool) -> list[Rowsets]:
+    def read(
+        self,
+        reads: Sequence[Rows],
+        keys: Sequence[Any],
+        *,
+        lock: bool,
+        sources: Sequence[Keys] = (),
+        earlier: Sequence[Earlier] = (),
+    ) -> list[Rowsets]:
         found: list[Rowsets] = [{} for _ in keys]
+        locked: list[tuple[Table, Sequence[Column], Sequence[Cells], int]] = []
         for rows in reads:
             table = self.store.table(rows.table)
             names = table.names if rows.columns is None else _in_order(table, {*table.key, *rows.by, *rows.columns})
             by = [table.by_name[name] for name in rows.by]
             pairs = list(self._pairs(rows, by, keys, found))
-            groups = self._grouped(table, names, by, pairs, len(keys), rows, lock=lock and rows.columns is None)
+            whole = lock and rows.columns is None
+            cells = self.join_rows(table, names, by, pairs, lock=whole) if pairs else []
+            if whole and pairs and self.lock_clause:
+                locked.append((table, by, pairs, len(cells)))
+            groups = _grouped(table, names, rows, cells, len(keys))
+            if rows.via is None and rows.key is None and any(column.folds for column in by):
+                self._leave_to_others(sources, by, keys, groups)
+            if any(ref.table == rows.table for images in earlier for ref in images):
+                wanted = _by(pairs, itemgetter(0))
+                groups = [
+                    self._as_earlier(table, names, rows, group, images, [pair[1:] for pair in wanted.get(at, ())])
+                    for at, (group, images) in enumerate(zip(groups, earlier, strict=True))
+                ]
             for rowsets, records in zip(found, groups, strict=True):
                 rowsets[rows.name] = records
+        if locked:
+            self._refuse_latecomers(locked)
         return found
+
+    def _refuse_latecomers(self, locked: Sequence[tuple[Table, Sequence[Column], Sequence[Cells], int]]) -> None:
+        """Nothing, where the rows that were read one table after the other, and locked, were all there at one moment.
+
+        Locks hold what is there; what somebody adds meanwhile would make a state that never was, half of it old.
+
+        Raises:
+            Retry: a row was added between the first read and now.
+        """
+        counts, parameters = [], []
+        for table, by, pairs, _ in locked:
+            sql, more = self.joined(table, by, pairs)
+            counts.append(f"(SELECT count(*) FROM {sql})")
+            parameters += more
+        (now,) = self.rows_of(f"SELECT {', '.join(counts)}", parameters)
+        if [int(count) for count in now] != [count for *_, count in locked]:
+            raise Retry("rows were added while the entities were read")
+
+    def _as_earlier(
+        self, table: Table, names: Sequence[str], rows: Rows, records: list[Any], earlier: Earlier, wanted: Sequence[Cells]
+    ) -> list[Any]:
+        """The records with those of known past as they were then; a row that was not there goes, one that is gone comes back."""
+        from backtrail.stores.sql import SqlRecord
+
+        if not table.key:
+            return records  # such a table is never written
+        live = {record.ref: record for record in records}
+        positions = {name: at + 1 for at, name in enumerate(names)}
+        by = [table.by_name[name] for name in rows.by]
+        kept = [record for ref, record in live.items() if ref not in earlier]
+        for ref, image in earlier.items():
+            if ref.table != table.name or image is None:
+                continue
+            then = {name: untag(cell) for name, cell in zip(image.shape.names, split_cells(image.data), strict=True)}
+            # A column that was added since is as it is now.
+            row = [then[name] if name in then else live[ref].cell(name) if ref in live else None for name in names]
+            record = SqlRecord(table, (None, *row), positions, rows.columns is None)
+            own = [record.cell(column.name) for column in by]
+            if any(all(map(_equal, by, own, cells)) for cells in wanted):
+                kept.append(record)
+        return sorted(kept, key=key_order(table, positions))
+
+    def _leave_to_others(
+        self, sources: Sequence[Keys], by: Sequence[Column], keys: Sequence[Any], groups: list[list[Any]]
+    ) -> None:
+        """Takes away rows that hold another spelling of the key, where that spelling is an entity of its own."""
+        names = [column.name for column in by]
+        own = [key_text(key if isinstance(key, tuple) else (key,)) for key in keys]
+        spelled = [[tuple(record.cell(name) for name in names) for record in group] for group in groups]
+        strange = {
+            cells for text, rows in zip(own, spelled, strict=True) for cells in rows if key_text(_key_of(by, cells)) != text
+        }
+        if not strange:
+            return
+        others = self._keys_spelled(sources, list(strange))
+        for text, rows, group in zip(own, spelled, groups, strict=True):
+            pairs = zip(group, rows, strict=True)
+            group[:] = [record for record, cells in pairs if cells not in others or key_text(_key_of(by, cells)) == text]
+
+    def _keys_spelled(self, sources: Sequence[Keys], spellings: Sequence[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+        """Those of the spellings, cell by cell, that are keys of one of the sources."""
+        found: set[tuple[Any, ...]] = set()
+        for one in sources:
+            if one.key is not None:
+                continue
+            table = self.store.table(one.table)
+            columns = [table.by_name[name] for name in one.columns]
+            condition, more = self.store.where(table, one)
+            named = ", ".join(f"t.{self.quote(name)}" for name in one.columns)
+            terms = ", ".join(self._terms(table, one.columns))
+            for chunk in self.chunks([(at, *spelling) for at, spelling in enumerate(spellings)]):
+                sql, parameters = self.joined(table, columns, chunk)
+                found |= set(self.rows_of(f"SELECT {named} FROM {sql} WHERE {condition} GROUP BY {terms}", [*parameters, *more]))
+        return found.intersection(spellings)
 
     def _pairs(self, rows: Rows, by: Sequence[Column], keys: Sequence[Any], found: list[Rowsets]) -> Iterator[Cells]:
         if rows.via is None:
@@ -114,34 +228,6 @@ class SqlTransaction(Transaction):
             cells = dict.fromkeys(record.cell(column) for record in rowsets[name])  # type: ignore[attr-defined] # our own records
             yield from ((at, cell) for cell in cells if cell is not None)
 
-    def _grouped(
-        self,
-        table: Table,
-        names: Sequence[str],
-        by: Sequence[Column],
-        pairs: Sequence[Cells],
-        number: int,
-        rows: Rows,
-        *,
-        lock: bool,
-    ) -> list[list[Any]]:
-        from backtrail.stores.sql import SqlRecord
-
-        groups: list[list[Any]] = [[] for _ in range(number)]
-        if not pairs:
-            return groups
-        positions = {name: at + 1 for at, name in enumerate(names)}
-        whole = rows.columns is None
-        for cells in self.join_rows(table, names, by, pairs, lock=lock):
-            groups[int(cells[0])].append(SqlRecord(table, cells, positions, whole))
-        order = _order(table, positions)
-        for group in groups:
-            if len(group) > 1:
-                group.sort(key=order)
-                if rows.via is not None:
-                    group[:] = _distinct(group)
-        return groups
-
     def join_rows(
         self, table: Table, names: Sequence[str], by: Sequence[Column], pairs: Sequence[Cells], *, lock: bool
     ) -> list[tuple[Any, ...]]:
@@ -150,12 +236,12 @@ class SqlTransaction(Transaction):
         clause = f" {self.lock_clause}" if lock and self.lock_clause and table.lockable else ""
         return [
             row
-            for chunk in self._chunks(pairs)
-            for sql, parameters in [self._joined(table, by, chunk)]
+            for chunk in self.chunks(pairs)
+            for sql, parameters in [self.joined(table, by, chunk)]
             for row in self.rows_of(f"SELECT k.column1, {columns} FROM {sql}{clause}", parameters)
         ]
 
-    def _joined(self, table: Table, by: Sequence[Column], pairs: Sequence[Cells], alias: str = "t") -> tuple[str, list[Any]]:
+    def joined(self, table: Table, by: Sequence[Column], pairs: Sequence[Cells], alias: str = "t") -> tuple[str, list[Any]]:
         values, parameters = self.values(pairs)
         conditions = []
         for at, column in enumerate(by):
@@ -165,7 +251,7 @@ class SqlTransaction(Transaction):
 
     chunk: ClassVar[int] = 1_000_000
 
-    def _chunks(self, rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    def chunks(self, rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
         return (rows[at : at + self.chunk] for at in range(0, len(rows), self.chunk))
 
     def fetch(self, refs: Iterable[Ref], *, lock: bool) -> dict[Ref, Image]:
@@ -174,11 +260,13 @@ class SqlTransaction(Transaction):
             table = self.store.table(name)
             pairs = [(at, *ref_cells(ref.key)) for at, ref in enumerate(of_table)]
             for cells in self.join_rows(table, table.names, table.key_columns, pairs, lock=lock):
-                images[of_table[int(cells[0])]] = _image(table, cells[1:])
+                ref = of_table[int(cells[0])]
+                if _ref(table, cells[1:]) == ref:  # another spelling that counts as equal is another row
+                    images[ref] = _image(table, cells[1:])
         return images
 
     def violations(self, invariant: Invariant, limit: int) -> list[str]:
-        rows = self.rows_of(str(invariant.query))
+        rows = self.rows_of(self.verbatim(str(invariant.query)))
         return [", ".join(str(show_cell(cell)) for cell in row) for row in rows[:limit]]
 
     # -- keys -----------------------------------------------------------------------------------------------------
@@ -222,8 +310,8 @@ class SqlTransaction(Transaction):
     ) -> set[int]:
         """The positions of those of the pairs that some row has."""
         found: set[int] = set()
-        for chunk in self._chunks(pairs):
-            sql, more = self._joined(table, columns, chunk)
+        for chunk in self.chunks(pairs):
+            sql, more = self.joined(table, columns, chunk)
             rows = self.rows_of(f"SELECT DISTINCT k.column1 FROM {sql} WHERE {condition}", [*more, *parameters])
             found.update(int(row[0]) for row in rows)
         return found
@@ -277,7 +365,33 @@ class SqlTransaction(Transaction):
     # -- writing --------------------------------------------------------------------------------------------------
 
     def apply(self, writes: Sequence[Write], *, ordered: bool = False) -> list[Written]:
-        given: dict[int, Cells] = {}
+        return self._written(writes, self._carried_out(self._apply, writes, ordered=ordered))
+
+    def _carried_out(self, carry_out: Callable[..., T], writes: Sequence[Write], *, ordered: bool) -> T:
+        """What carrying out the writes gives; in their own order, also where two rows exchange a unique value."""
+        if not ordered:
+            return carry_out(writes, ordered=False)
+        self.defer()
+        try:
+            with self.connection.begin_nested():
+                return carry_out(writes, ordered=True)
+        except self.duplicate:
+            self._set_aside(writes)
+            return carry_out(writes, ordered=True)
+
+    def _set_aside(self, writes: Sequence[Write]) -> None:
+        """Takes values that must be unique out of each other's way, before each goes to its new place."""
+        for number, write in enumerate(writes):
+            table = self.store.table(write.table)
+            columns = [table.by_name[name] for name in write.columns if any(name in unique for unique in table.unique)]
+            if write.op == "update" and columns:
+                cells = [None if column.nullable else self.spare(column, number) for column in columns]
+                self.update(table, [column.name for column in columns], [(ref_cells(_known(write.ref).key), cells)])
+
+    def _apply(self, writes: Sequence[Write], *, ordered: bool) -> dict[int, Cells]:
+        """The keys of the new rows."""
+        given = {id(write.row): key for write in writes if write.op == "create" and (key := self._sent_key(write)) is not None}
+        going = [_known(write.ref) for write in writes if write.op == "delete"]
         for group in self._groups(writes, lambda write: write.op, ("create", "update", "delete"), ordered):
             table = self.store.table(group[0].table)
             match group[0].op:
@@ -287,9 +401,15 @@ class SqlTransaction(Transaction):
                     keyed = [(ref_cells(_known(write.ref).key), self._resolve(write.cells, given)) for write in group]
                     self.update(table, group[0].columns, keyed)
                 case "delete":
-                    self._refuse_references(table, [_known(write.ref) for write in group])
+                    refuse_references(self, table, [_known(write.ref) for write in group], going)
                     self.delete(table, [ref_cells(_known(write.ref).key) for write in group])
-        return self._written(writes, given)
+        return given
+
+    def _sent_key(self, write: Write) -> Cells | None:
+        """The key of a new row that does not wait for the database or another new row to give it."""
+        key = [write.cells[write.columns.index(name)] for name in self.store.table(write.table).key if name in write.columns]
+        whole = len(key) == len(self.store.table(write.table).key) and not any(isinstance(cell, NewRow) for cell in key)
+        return key if whole else None
 
     def _groups(self, items: Sequence[Any], op: Callable[[Any], str], order: Sequence[str], ordered: bool) -> Iterator[list[Any]]:
         """The items in groups that one statement can carry out: as given, or by kind and along the foreign keys."""
@@ -298,7 +418,7 @@ class SqlTransaction(Transaction):
             return op(item), item.table, item.columns
 
         if ordered:
-            yield from (list(group) for _, group in groupby(items, kind))
+            yield from ([item] for item in items)
             return
         tables = self.store.tables_in_order(frozenset(item.table for item in items))
         groups = _by(items, kind)
@@ -339,7 +459,8 @@ class SqlTransaction(Transaction):
         key = given.get(id(row))
         if key is None:
             raise BadValue(
-                f"a new row of {row.table} is used as a value before it is created: create it first, or break the circle"
+                f"a new row of {row.table} is used as a value before it is created: create it first, or, where two new rows refer"
+                " to each other, give one of them a key of its own (entity.new_uuid)"
             )
         if len(key) != 1:
             raise BadValue(f"a new row of {row.table} has a key of {len(key)} columns and cannot stand as one value")
@@ -347,14 +468,19 @@ class SqlTransaction(Transaction):
 
     def _written(self, writes: Sequence[Write], given: dict[int, Cells]) -> list[Written]:
         after: dict[int, tuple[Ref, Image]] = {}
+        for write in writes:
+            if write.op == "create" and None in given[id(write.row)]:
+                raise BadValue(f"a new row of {write.table} has NULL in its key, so that it could not be told from another")
         standing = [write for write in writes if write.op != "delete"]
         for name, group in _by(standing, lambda write: write.table).items():
             table = self.store.table(name)
             keys = [given[id(write.row)] if write.op == "create" else ref_cells(_known(write.ref).key) for write in group]
             pairs = [(at, *key) for at, key in enumerate(keys)]
             for cells in self.join_rows(table, table.names, table.key_columns, pairs, lock=False):
-                ref = Ref(name, ref_key([table.tag(cells[at + 1]) for at in table.key_positions]))
-                after[id(group[int(cells[0])])] = ref, _image(table, cells[1:])
+                at, ref = int(cells[0]), _ref(table, cells[1:])
+                # The database may store another key than was sent; but a key that is there as it was sent is the one.
+                if id(group[at]) not in after or ref.key == ref_key([table.tag(cell) for cell in keys[at]]):
+                    after[id(group[at])] = ref, _image(table, cells[1:])
         return [self._one_written(write, after.get(id(write))) for write in writes]
 
     @staticmethod
@@ -367,28 +493,16 @@ class SqlTransaction(Transaction):
         ref, image = after
         return Written(ref, before, image)
 
-    def _refuse_references(self, table: Table, refs: Sequence[Ref]) -> None:
-        for key in table.incoming:
-            other = self.store.table(key.table)
-            pairs = [(at, *ref_cells(ref.key)) for at, ref in enumerate(refs)]
-            for chunk in self._chunks(pairs):
-                sql, parameters = self._joined(table, table.key_columns, chunk)
-                match = " AND ".join(
-                    f"o.{self.quote(a)} = t.{self.quote(b)}" for a, b in zip(key.columns, key.target_columns, strict=True)
-                )
-                own = ", ".join(f"o.{self.quote(name)}" for name in other.key) or "1"
-                rows = self.rows_of(f"SELECT k.column1, {own} FROM {sql} JOIN {other.sql} o ON {match}", parameters)
-                going = {ref.key for ref in refs} if key.table == table.name else set()
-                strangers = [row for row in rows if ref_key([other.tag(cell) for cell in row[1:]]) not in going]
-                if strangers:
-                    raise Referenced(
-                        f"{len(strangers)} row(s) of {key.table} refer by {', '.join(key.columns)} to rows of {table.name} that would go away"
-                    )
-
     # -- going back and forth -------------------------------------------------------------------------------------
 
     def put(self, puts: Sequence[Put], *, ordered: bool = False) -> dict[Ref, Image | None]:
         steps = [step for step in map(self._step, puts) if step is not None]
+        self._carried_out(self._put, steps, ordered=ordered)
+        live = self.fetch([put.ref for put in puts], lock=False)
+        return {put.ref: live.get(put.ref) for put in puts}
+
+    def _put(self, steps: Sequence[Write], *, ordered: bool) -> None:
+        going = [_known(step.ref) for step in steps if step.op == "delete"]
         for group in self._groups(steps, lambda step: step.op, ("create", "update", "delete"), ordered):
             table = self.store.table(group[0].table)
             match group[0].op:
@@ -397,10 +511,8 @@ class SqlTransaction(Transaction):
                 case "update":
                     self.update(table, group[0].columns, [(ref_cells(_known(step.ref).key), step.cells) for step in group])
                 case "delete":
-                    self._refuse_references(table, [_known(step.ref) for step in group])
+                    refuse_references(self, table, [_known(step.ref) for step in group], going)
                     self.delete(table, [ref_cells(_known(step.ref).key) for step in group])
-        live = self.fetch([put.ref for put in puts], lock=False)
-        return {put.ref: live.get(put.ref) for put in puts}
 
     def _step(self, put: Put) -> Write | None:
         table = self.store.table(put.ref.table)
@@ -428,6 +540,42 @@ def _known(ref: Ref | None) -> Ref:
     return ref
 
 
+def _equal(column: Column, left: Any, right: Any) -> bool:
+    """Whether the database would find the cells equal."""
+    if left is None or right is None:
+        return left is right
+    if left == right:
+        return True
+    one, other = column.decode(left), column.decode(right)
+    return bool(one == other) or (column.folds and str(one).casefold() == str(other).casefold())
+
+
+def _key_of(columns: Sequence[Column], cells: Cells) -> tuple[Any, ...]:
+    return tuple(None if cell is None else column.key(cell) for column, cell in zip(columns, cells, strict=True))
+
+
+def _grouped(table: Table, names: Sequence[str], rows: Rows, found: Sequence[Cells], number: int) -> list[list[Any]]:
+    """The records of each of so many entities, in binary primary-key order; each row begins with its entity's position."""
+    from backtrail.stores.sql import SqlRecord
+
+    groups: list[list[Any]] = [[] for _ in range(number)]
+    positions = {name: at + 1 for at, name in enumerate(names)}
+    whole = rows.columns is None
+    for cells in found:
+        groups[int(cells[0])].append(SqlRecord(table, cells, positions, whole))
+    order = _order(table, positions)
+    for group in groups:
+        if len(group) > 1:
+            group.sort(key=order)
+            if rows.via is not None:
+                group[:] = _distinct(group)
+    return groups
+
+
+def _ref(table: Table, cells: Cells) -> Ref:
+    return Ref(table.name, ref_key([table.tag(cells[at]) for at in table.key_positions]))
+
+
 def _image(table: Table, cells: Cells) -> Image:
     tag = table.tag
     return Image(table.shape, join_cells([tag(cell) for cell in cells]))
@@ -444,7 +592,8 @@ def _by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]
     return groups
 
 
-def _order(table: Table, positions: dict[str, int]) -> Callable[[Any], Any]:
+def key_order(table: Table, positions: Mapping[str, int]) -> Callable[[Any], Any]:
+    """What sorts records of the table by their key: binary, numbers by value."""
     columns = table.key_columns or tuple(table.by_name[name] for name in positions)
     parts = [(positions[column.name], column.order) for column in columns]
     if len(parts) == 1:

@@ -14,14 +14,14 @@ from sqlalchemy.engine import Connection, Engine
 
 from backtrail.changes import Create, Decision, Delete, Update
 from backtrail.entity import NewRow, Record, Row, note_json
-from backtrail.errors import AuthorMistake, BacktrailError, UnknownName, UsageError
+from backtrail.errors import AuthorMistake, BacktrailError, BadValue, UnknownName, UsageError
 from backtrail.image import Image, Ref, Shape, join_cells, split_cells
 from backtrail.keys import type_of
 from backtrail.migration import Keys, Migration, Rows
 from backtrail.stores.base import Difference, KeyCensus, KeyPage, Plan, Store, Transaction, Write
 from backtrail.stores.cells import ref_cells, ref_key, show_cell, untag
-from backtrail.stores.rows import SqlTransaction
-from backtrail.stores.tables import Column, Table, in_foreign_key_order, one_of
+from backtrail.stores.rows import SqlTransaction, key_order
+from backtrail.stores.tables import Column, Table, in_foreign_key_order
 
 
 class SqlRecord(Record):
@@ -94,9 +94,10 @@ class SqlStore(Store):
             with self.engine.connect().execution_options(**self._options(write)) as connection, connection.begin():
                 try:
                     yield self._transaction(connection)
-                except self.driver_errors:
-                    # The raw cursor goes past SQLAlchemy, which would otherwise notice a dead connection itself.
-                    if self._is_dead(connection):
+                except BaseException as error:
+                    # The raw cursor goes past SQLAlchemy, which would otherwise notice a dead connection itself. And a signal that ends
+                    # this process comes amid a query, after which a connection cannot even roll back.
+                    if not isinstance(error, Exception) or (isinstance(error, self.driver_errors) and self._is_dead(connection)):
                         connection.invalidate()
                     raise
         except (sa.exc.SQLAlchemyError, *self.driver_errors) as error:  # type: ignore[misc] # a tuple of classes, whatever its length
@@ -210,7 +211,7 @@ class SqlStore(Store):
     def _write(self, change: Create | Update | Delete) -> Write | None:
         table = self.table(change.table)
         if isinstance(change, Delete):
-            return Write("delete", table.name, ref=change.record.ref, record=change.record)
+            return Write("delete", table.name, ref=_told_apart(change.record), record=change.record)
         if isinstance(change, Update):
             return self._update(table, change)
         columns, cells = self._copied(table, change) if change.source is not None else ([], [])
@@ -234,10 +235,6 @@ class SqlStore(Store):
         record = change.record
         assert isinstance(record, SqlRecord)  # noqa: S101 -- rows of this store come from this store
         values = {**dict.fromkeys(change.unset), **change.set}
-        if touched := [name for name in values if name in table.key]:
-            raise AuthorMistake(
-                f"the primary key {touched[0]!r} of {table.name} cannot be updated: delete the row and create another"
-            )
         columns: list[str] = []
         cells: list[Any] = []
         for name, value in values.items():
@@ -246,9 +243,13 @@ class SqlStore(Store):
                 continue
             if _same(record.value(name), value):
                 continue
+            if name in table.key:
+                raise AuthorMistake(
+                    f"the primary key {name!r} of {table.name} cannot be updated: delete the row and create another"
+                )
             columns.append(name)
             cells.append(cell)
-        return Write("update", table.name, tuple(columns), cells, ref=record.ref, record=record) if columns else None
+        return Write("update", table.name, tuple(columns), cells, ref=_told_apart(record), record=record) if columns else None
 
     def _encode(self, table: Table, name: str, value: Any) -> Any:
         if value is None or isinstance(value, NewRow):
@@ -277,11 +278,11 @@ class SqlStore(Store):
                 found = self._mapped_types(tx, sources, number) if keys.key else self._key_types(tx, keys, table)
                 if types is not None and found and types != found:
                     raise UsageError(
-                        f"{migration.name}: keys of mixed type, {' and '.join(map(str, (types, found)))}: give Keys(…, key=) to make them alike"
+                        f"{migration.name}: keys of mixed type, {' + '.join(types)} and {' + '.join(found)}: give Keys(…, key=) to make them alike"
                     )
                 types = types or found
                 total += tx.count(*self._source(tx, sources, number))
-                null += tx.count_null(table, keys, self._where(table, keys))
+                null += tx.count_null(table, keys, self.where(table, keys))
         return KeyCensus(total, null, types or ("text",) * len(sources[0].columns))
 
     def _mapped_types(self, tx: SqlTransaction, sources: Sequence[Keys], number: int) -> tuple[str, ...]:
@@ -309,18 +310,18 @@ class SqlStore(Store):
         """The table, key columns, condition with its parameters, and whether the columns are unique, of one source of keys."""
         one = keys[number]
         table = self.table(one.table)
-        condition, parameters = self._where(table, one)
+        condition, parameters = self.where(table, one)
         for earlier in keys[:number]:
             if one.key is None and earlier.key is None:
                 other = self.table(earlier.table)
-                inner, more = self._where(other, earlier, alias="e")
+                inner, more = self.where(other, earlier, alias="e")
                 pairs = zip(earlier.columns, one.columns, strict=True)
                 same = " AND ".join(f"e.{tx.quote(a)} {tx.same} t.{tx.quote(b)}" for a, b in pairs)
                 condition += f" AND NOT EXISTS (SELECT 1 FROM {other.sql} e WHERE {same} AND {inner})"
                 parameters += more
-        return table, one.columns, condition, parameters, one_of(one.columns, table.unique)
+        return table, one.columns, condition, parameters, table.is_unique(one.columns)
 
-    def _where(self, table: Table, keys: Keys, alias: str = "t") -> tuple[str, list[Any]]:
+    def where(self, table: Table, keys: Keys, alias: str = "t") -> tuple[str, list[Any]]:
         """The condition of `Keys(where=…)` over an alias, and its parameters; always true where there is none."""
         parts, parameters = ["1 = 1"], []
         for name, wanted in keys.where.items():
@@ -352,7 +353,7 @@ class SqlStore(Store):
             table = self.table(one.table)
             columns = [table.by_name[name] for name in one.columns]
             pairs = [(at, *_encoded(columns, keys[at])) for at in range(len(keys)) if at not in found]
-            found |= tx.positions(table, columns, pairs, *self._where(table, one))
+            found |= tx.positions(table, columns, pairs, *self.where(table, one))
         return found
 
     # -- images ---------------------------------------------------------------------------------------------------
@@ -385,10 +386,13 @@ class SqlStore(Store):
         cells = [show_cell(cell) for cell in ref_cells(ref.key)]
         return str(cells[0]) if len(cells) == 1 else json.dumps(cells, ensure_ascii=False, separators=(",", ":"))
 
-    def record(self, image: Image) -> Record:
-        table = self.table(image.shape.table)
-        positions = {name: at for at, name in enumerate(image.shape.names)}
-        return SqlRecord(table, [untag(cell) for cell in split_cells(image.data)], positions, whole=True)
+    def records(self, images: Sequence[Image]) -> list[Record]:
+        records = []
+        for image in images:
+            positions = {name: at for at, name in enumerate(image.shape.names)}
+            cells = [untag(cell) for cell in split_cells(image.data)]
+            records.append(SqlRecord(self.table(image.shape.table), cells, positions, whole=True))
+        return sorted(records, key=lambda record: key_order(record.table, record.positions)(record))
 
 
 def ref_cells_shown(image: Image) -> str:
@@ -402,13 +406,23 @@ def _known(table: Table, names: Sequence[str]) -> None:
             raise UnknownName(f"column of {table.name}", name, table.names)
 
 
+def _told_apart(record: Record) -> Ref:
+    """Which row it is."""
+    ref = record.ref
+    if None in ref_cells(ref.key):
+        # SQLite lets NULL into a primary key, any number of times.
+        raise BadValue(f"a row of {ref.table} has NULL in its key, so it cannot be told from another and not be changed")
+    return ref
+
+
 def _same(old: Any, new: Any) -> bool:
     # 1, 1.0 and True are equal in Python and different in a database; 1.10 and 1.1, 0.0 and -0.0 too: the repr tells.
     return type(old) is type(new) and repr(old) == repr(new)
 
 
 def _key(columns: Sequence[Column], cells: Sequence[Any], key: Callable[[Any], Any] | None) -> Any:
-    values = [None if cell is None else column.decode(cell) for column, cell in zip(columns, cells, strict=True)]
+    pairs = zip(columns, cells, strict=True)
+    values = [None if cell is None else (column.key if key is None else column.decode)(cell) for column, cell in pairs]
     value = values[0] if len(values) == 1 else tuple(values)
     return value if key is None else key(value)
 

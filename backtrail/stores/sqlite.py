@@ -61,6 +61,21 @@ def _plain(cell: Any) -> Any:
     return Opaque(cell.decode(errors="replace"), cell) if type(cell) is RawText else cell
 
 
+def _key(table: str, name: str, declared: str) -> Callable[[Any], Any]:
+    """What turns cells of a column into keys: the stored value, since its text must find the row again."""
+    keep = affinity(declared) == "real"
+
+    def key(cell: Any) -> Any:
+        if type(cell) is RawText:
+            raise UsageError(
+                f"{table}.{name} holds text that is not UTF-8, which is no key: give Keys({table!r}, {name!r}, key=)"
+            )
+        # 1 and 1.0 are equal to SQLite, hence one key: always the same of the two.
+        return int(cell) if type(cell) is float and cell.is_integer() and abs(cell) < 2**63 and not keep else cell
+
+    return key
+
+
 def _as(convert: Callable[[str], Any], kinds: tuple[type, ...] = (str,)) -> Callable[[Any], Any]:
     """A decoder that gives what `convert` makes of a cell of those classes, and `Opaque` where it cannot."""
 
@@ -69,7 +84,7 @@ def _as(convert: Callable[[str], Any], kinds: tuple[type, ...] = (str,)) -> Call
             return _plain(cell)
         try:
             return convert(cell)
-        except (ValueError, TypeError, ArithmeticError):
+        except (ValueError, TypeError, ArithmeticError, RecursionError):
             return Opaque(str(cell), cell)
 
     return decode
@@ -211,13 +226,21 @@ class SqliteTransaction(SqlTransaction):
 
     def update(self, table: Table, columns: Sequence[str], rows: Sequence[tuple[Cells, Cells]]) -> None:
         sets = ", ".join(f"{self.quote(name)} = ?" for name in columns)
-        self._many(f"UPDATE {table.sql} SET {sets} WHERE {self._key(table)}", [[*cells, *key] for key, cells in rows])
+        sql = f"UPDATE {table.sql} SET {sets} WHERE {self._key(table)}"
+        self._many(sql, [[*cells, *self._key_cells(table, key)] for key, cells in rows])
 
     def delete(self, table: Table, keys: Sequence[Cells]) -> None:
-        self._many(f"DELETE FROM {table.sql} WHERE {self._key(table)}", keys)
+        self._many(f"DELETE FROM {table.sql} WHERE {self._key(table)}", [self._key_cells(table, key) for key in keys])
 
     def _key(self, table: Table) -> str:
-        return " AND ".join(f"{self.quote(name)} IS ?" for name in table.key)
+        # Where different values count as equal, the index finds both and the bytes choose.
+        columns = [(self.quote(column.name), column.folds) for column in table.key_columns]
+        return " AND ".join(f"{name} IS ? AND {self.binary(name)} IS ?" if folds else f"{name} IS ?" for name, folds in columns)
+
+    @staticmethod
+    def _key_cells(table: Table, key: Cells) -> list[Any]:
+        """The parameters of `_key`."""
+        return [cell for cell, column in zip(key, table.key_columns, strict=True) for _ in range(1 + column.folds)]
 
     def _many(self, sql: str, rows: Sequence[Cells]) -> None:
         if any(type(cell) is RawText for row in rows for cell in row):
@@ -225,6 +248,12 @@ class SqliteTransaction(SqlTransaction):
                 self.raw.execute(*_with_raw_text(sql, row))
             return
         self.raw.executemany(sql, rows)
+
+    def spare(self, column: Column, number: int) -> Any:
+        return uuid.uuid4().hex if affinity(column.type) in {"text", "blob"} else number - 2**62
+
+    def defer(self) -> None:
+        """Foreign keys wait already."""
 
     def draw_keys(self, table: Table, columns: Sequence[str], number: int) -> list[Cells] | None:
         return None
@@ -304,7 +333,8 @@ class SqliteStore(SqlStore):
             if info[5] != 1
         ]
         key = tuple(info[0] for info in sorted((info for info in infos if info[4]), key=lambda info: info[4]))
-        folds = "collate" in sql.lower()
+        # SQLite does not say which collation a column has; a view has those of the columns behind it.
+        folds = "collate" in sql.lower() or found[2] == "view"
         columns = tuple(
             Column(
                 name=info[0],
@@ -315,7 +345,8 @@ class SqliteStore(SqlStore):
                 order=order,
                 generated=info[5] in (2, 3),
                 default=info[3],
-                folds=folds and affinity(info[1]) in ("text", "blob"),
+                folds=folds and not (info[4] and info[1].upper() == "INTEGER"),
+                key=_key(name, info[0], info[1]),
             )
             for info in infos
         )
@@ -363,7 +394,7 @@ class SqliteStore(SqlStore):
         ]
 
     def _key_types(self, tx: SqlTransaction, keys: Keys, table: Table) -> tuple[str, ...]:
-        condition, parameters = self._where(table, keys)
+        condition, parameters = self.where(table, keys)
         types = []
         for name in keys.columns:
             column = f"t.{self.quote(name)}"

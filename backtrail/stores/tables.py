@@ -30,7 +30,9 @@ class Column:
     default: str | None = None
     """The expression that gives the column its value where none is sent."""
     folds: bool = False
-    """Whether different values of this column count as equal (case-insensitive collations)."""
+    """Whether different values of this column count as equal (case-insensitive collations, 1.0 and 1.00)."""
+    key: Callable[[Any], Any] = str
+    """Cell to the key of an entity, whose text gives the cell again."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,12 @@ class Table:
         """Where the key's columns stand among all columns."""
         return tuple(self.names.index(name) for name in self.key)
 
+    def is_unique(self, columns: Sequence[str]) -> bool:
+        """Whether no two rows can be alike in these columns, where not all of them are NULL."""
+        # Rows with NULL in a part of a unique key may repeat; a NULL that is the whole key does not count.
+        sure = {name for name in columns if len(columns) == 1 or not self.by_name[name].nullable}
+        return any(unique <= sure for unique in self.unique)
+
     @cached_property
     def writable(self) -> tuple[str, ...]:
         """The names of the columns that can be written."""
@@ -118,9 +126,3 @@ def in_foreign_key_order(tables: Iterable[Table]) -> list[str]:
     for name in sorted(by_name):
         visit(name)
     return done
-
-
-def one_of(columns: Sequence[str], sets: Iterable[frozenset[str]]) -> bool:
-    """Whether one of the sets lies within the columns."""
-    names = set(columns)
-    return any(unique <= names for unique in sets)

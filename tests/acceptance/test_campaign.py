@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 
-import pytest
-
 from tests.acceptance.world import World, dump
 from tests.processes import gone, those_with
 from tests.servers import until
@@ -39,7 +37,8 @@ def test_one_process_enqueues_and_another_migrates(alone: World) -> None:
         family = worker.family()
         assert len(family) >= 4  # the worker, its two processes and the companion
         os.killpg(worker.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
-        assert worker.process.wait(30) in (0, 130)
+        assert worker.process.wait(30) in (0, 1)  # 1 is what Celery answers to Ctrl-C
+        assert "Traceback" not in worker.text
     until(lambda: gone(family), what="the end of the worker's family", timeout=15)
     demand_nothing_left(alone)
 
@@ -60,13 +59,12 @@ def test_watching_from_the_start_and_a_worker_of_celerys_own_command(alone_sqlit
     demand_nothing_left(alone_sqlite)
 
 
-@pytest.mark.parametrize("how", ["TERM", "INT", "KILL"])
-def test_a_watcher_that_is_stopped_leaves_nothing(alone_sqlite: World, how: str) -> None:
-    """Ending a watching command, however it is done, ends what it started and leaves the campaign open."""
+def test_a_watcher_that_is_stopped_leaves_nothing(alone_sqlite: World) -> None:
+    """Ctrl-C on a watching command ends all that it started, in a word and not in a traceback, and leaves the campaign open."""
     alone_sqlite.populate(10)
     with alone_sqlite.place.program("watcher", "producer.cli", "enqueue", alone_sqlite.source, "--watch") as watcher:
         watcher.says("no worker is alive")
-        assert watcher.end(signal.Signals[f"SIG{how}"]) != 0
+        assert watcher.end(signal.SIGINT) == 130
         assert "Traceback" not in watcher.text
     demand_nothing_left(alone_sqlite)
     assert alone_sqlite.place.json("status", "c1")["state"] == "open"

@@ -6,7 +6,7 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,11 @@ class SplitNames(Migration):
         user.create("PRE_people", {"user_id": user.key, "first": first, "last": last or None})
         user.update(row, {"score": (row["score"] or 0) + 1})
 '''
+
+SLOWLY = SPLIT_NAMES.replace("from backtrail", "import time\n\nfrom backtrail").replace(
+    "        row = user.one", "        time.sleep(0.002)\n        row = user.one"
+)
+"""The same, so slow that a test can act in the midst of a campaign."""
 
 SOURCE = "id, full_name, score"
 
@@ -94,7 +99,7 @@ def _sqlite_dump(connection: sqlite3.Connection) -> dict[str, str]:
     schema = connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall()
     found = {"schema": repr(schema)}
     for name in [name for kind, name, _ in schema if kind == "table"]:
-        columns = [row[1] for row in connection.execute(f'SELECT * FROM pragma_table_xinfo(\'{name}\')')]
+        columns = [row[1] for row in connection.execute(f"SELECT * FROM pragma_table_xinfo('{name}')")]
         values = ", ".join(f'typeof("{column}"), hex(CAST("{column}" AS BLOB))' for column in columns)
         lines = sorted(map(repr, connection.execute(f'SELECT {values} FROM "{name}"')))
         found[name] = _digest(lines)
@@ -112,7 +117,7 @@ def _postgres_dump(connection: psycopg.Connection[Any]) -> dict[str, str]:
     ).fetchall()
     found = {"schema": repr(schema)}
     for (name,) in tables:
-        with connection.cursor().copy(f"COPY (SELECT * FROM {name} t ORDER BY t::text COLLATE \"C\") TO STDOUT") as copy:
+        with connection.cursor().copy(f'COPY (SELECT * FROM {name} t ORDER BY t::text COLLATE "C") TO STDOUT') as copy:
             found[name] = _digest([bytes(line).hex() for line in copy])
     return found
 
@@ -147,6 +152,10 @@ class World:
     def name(self) -> str:
         """The migration's name."""
         return f"{self.prefix}-split"
+
+    def at(self, broker: str) -> World:
+        """The same world with a broker of its own."""
+        return World(replace(self.place, broker=broker), self.prefix)
 
     def write(self, code: str = SPLIT_NAMES) -> None:
         """Writes the migration's code."""

@@ -36,10 +36,11 @@ def upgrade() -> None:
                 f"CREATE TRIGGER {table.name}_no_{event.lower()} BEFORE {event} ON {table.name}"
                 f" BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
             )
-        # INSERT OR REPLACE deletes without firing the delete trigger, so an existing key is refused on the way in.
-        same = " AND ".join(f"{column.name} = NEW.{column.name}" for column in table.primary_key)
+        # INSERT OR REPLACE deletes without firing the delete trigger, so an existing key is refused on the way in: any unique one.
+        unique = [list(table.primary_key), *([column] for column in table.columns if column.unique)]
+        same = " OR ".join(" AND ".join(f"{column.name} = NEW.{column.name}" for column in key) for key in unique)
         op.execute(
             f"CREATE TRIGGER {table.name}_no_replace BEFORE INSERT ON {table.name}"
             f" WHEN EXISTS (SELECT 1 FROM {table.name} WHERE {same})"
-            f" BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: this version exists'); END"
+            f" BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: it exists already'); END"
         )

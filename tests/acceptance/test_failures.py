@@ -1,0 +1,111 @@
+"""Bad data quarantines one; locks, deadlocks and other people's writes quarantine nobody."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import psycopg
+
+from tests.acceptance.world import World, execute, is_postgres, one, path_of
+from tests.servers import until
+
+
+def test_one_bad_user_of_a_batch_fails_alone_and_is_mended(world: World) -> None:
+    """A user whose row the database refuses: 99 migrated, 1 failed with its reason; mended and re-run it is migrated."""
+    world.populate(100)
+    execute(world.url, f"UPDATE {world.prefix}_users SET full_name = 'Ann Bad' WHERE id = 50")
+    before = world.users()
+    ended = world.enqueue(code=1)
+    assert (ended["state"], ended["migrated"], ended["failed"]) == ("completed", 99, 1)
+    shown = world.place.json("status", ended["campaign"])
+    assert [(one["key"], one["error"]) for one in shown["failures"]] == [("50", "ConstraintFailed")]
+    assert "last" in shown["failures"][0]["reason"] or "check" in shown["failures"][0]["reason"]
+    assert "Bad" not in str(shown["failures"])
+    told = world.place.json("history", world.source, "50")
+    assert [event["kind"] for event in told] == ["begin", "failed"]
+    assert told[1]["data"]["error"] == "ConstraintFailed"
+    assert world.users()[49] == before[49]
+    assert len(world.people()) == 99
+
+    execute(world.url, f"UPDATE {world.prefix}_users SET full_name = 'Ann Good' WHERE id = 50")
+    before = [*before[:49], (50, "Ann Good", before[49][2]), *before[50:]]
+    again = world.rerun("--failed")
+    assert (again["state"], again["total"], again["migrated"], again["failed"]) == ("completed", 1, 1, 0)
+    world.demand_migrated(before)
+
+
+@contextmanager
+def held(world: World, seconds: float) -> Iterator[None]:
+    """A lock that the application holds for so long: on a source row, or on SQLite the write lock of the file."""
+    if is_postgres(world.url):
+        with psycopg.connect(world.url) as connection:
+            connection.execute(f"SELECT * FROM {world.prefix}_users WHERE id = 30 FOR UPDATE")
+            timer = threading.Timer(seconds, connection.commit)
+            timer.start()
+            yield
+            timer.join()
+    else:
+        with closing(sqlite3.connect(path_of(world.url), isolation_level=None, check_same_thread=False)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            timer = threading.Timer(seconds, connection.execute, ["COMMIT"])
+            timer.start()
+            yield
+            timer.join()
+
+
+def test_a_lock_held_for_long_fails_nobody(world: World) -> None:
+    """A lock held several times longer than a batch waits for one (a second) delays its batch, and quarantines nobody."""
+    world.populate(100)
+    before = world.users()
+    opened = world.place.json("enqueue", world.source)
+    begun = time.monotonic()
+    with held(world, 5):
+        pass
+    ended = world.place.json("status", opened["campaign"], "--watch")
+    assert (ended["state"], ended["migrated"], ended["failed"]) == ("completed", 100, 0)
+    assert time.monotonic() - begun < 20
+    world.demand_migrated(before)
+
+
+def test_a_hundred_deadlocks_fail_nobody(alone_postgres: World) -> None:
+    """An application that deadlocks with every batch, the worker being the victim each time: all are migrated, none fails."""
+    world, batches, size = alone_postgres, 100, 10
+    world.populate(batches * size)
+    before = world.users()
+    name = one(world.url, "SELECT current_database()")
+    execute(world.url, f"ALTER DATABASE {name} SET deadlock_timeout = '80ms'")
+    connections = []
+    try:
+        for batch in range(batches):
+            # Holds the last row of a batch; once the worker waits for it, wants the first one too, and has all patience.
+            connection = psycopg.connect(world.url, options="-c deadlock_timeout=30s")
+            connection.execute(f"SELECT 1 FROM {world.prefix}_users WHERE id = {(batch + 1) * size} FOR UPDATE")
+            connections.append(connection)
+        by_pid = {connection.info.backend_pid: at for at, connection in enumerate(connections)}
+        with world.place.worker(), psycopg.connect(world.url, autocommit=True) as eye:
+            world.place.run("enqueue", world.source, "--batch-size", str(size))
+            waiting = "SELECT unnest(pg_blocking_pids(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
+            deadline = time.monotonic() + 60
+            while by_pid and time.monotonic() < deadline:
+                for (pid,) in eye.execute(waiting, [name]).fetchall():
+                    if pid in by_pid:
+                        at = by_pid.pop(pid)
+                        connections[at].execute(f"SELECT 1 FROM {world.prefix}_users WHERE id = {at * size + 1} FOR UPDATE")
+                        connections[at].commit()
+                time.sleep(0.005)
+            assert not by_pid
+            ended = world.place.json("status", "c1", "--watch")
+
+            def counted() -> bool:
+                return int(one(world.url, f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'")) >= batches * 0.9
+
+            until(counted, what="the count of the deadlocks")
+    finally:
+        for connection in connections:
+            connection.close()
+    assert (ended["state"], ended["migrated"], ended["failed"]) == ("completed", batches * size, 0)
+    world.demand_migrated(before)
