@@ -1,7 +1,9 @@
 # The whole developer menu. `make` alone lists it.
 # One virtual environment in .venv; everything else, servers included, comes as wheels into it.
+# PYTHON names the interpreter of a new environment, VENV another place for it, TESTS some of the tests.
 PYTHON ?= python3
 VENV   := .venv
+TESTS  ?=
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
@@ -12,16 +14,16 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(READY): pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Backtrail needs Python 3.11 or later: make PYTHON=python3.11 …")'
-	$(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Backtrail needs Python 3.11 or later: make clean, then make PYTHON=python3.11 …")'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
 demo: $(READY) ## the main job on sample data, with nothing running beforehand
 	$(BIN)/backtrail demo
 
-test: $(READY) ## all tests, against real servers that the tests start
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test: $(READY) ## all tests, or TESTS=tests/ledger, against real servers that the tests start
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
 
 lint: $(READY) ## style, format and strict types
 	$(BIN)/ruff check .

@@ -82,6 +82,14 @@ class Row(Mapping[str, Any]):
         value = values[name] = self._record.value(name)
         return value
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """The field's value, or the default where there is no such field."""
+        # A mapping's own raises an error and catches it where a question does.
+        values = self._values
+        if name in values:
+            return values[name]
+        return self[name] if self._record.has(name) else default
+
     def unknown(self, name: str) -> UnknownColumn:
         """The answer to a name that is no column of this row."""
         if name in (self.columns or ()):

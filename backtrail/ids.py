@@ -33,7 +33,8 @@ def new_object_id(migration: str, key: str, label: tuple[Any, ...]) -> Any:
         from bson import ObjectId
     except ImportError as error:
         raise AuthorMistake("new_object_id needs pymongo: pip install 'backtrail[mongo]'") from error
-    return ObjectId(hashlib.sha256(f"{NAMESPACE}{_name(migration, key, label)}".encode()).digest()[:12])
+    name = f"{NAMESPACE}{_name(migration, key, label)}".encode("utf-8", "surrogatepass")
+    return ObjectId(hashlib.sha256(name).digest()[:12])
 
 
 def arguments_digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

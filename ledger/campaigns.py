@@ -161,7 +161,7 @@ class Campaigns:
             UnknownName: there is none.
         """
         number = name[1:] if name[:1] == "c" else name
-        campaign = self.get(tx, int(number)) if number.isdigit() and len(number) < 18 else None
+        campaign = self.get(tx, int(number)) if number.isdecimal() and len(number) < 18 else None
         if campaign is None:
             known = tx.connection.scalars(sa.select(self.campaigns.c.id).order_by(self.campaigns.c.id.desc()).limit(12))
             raise UnknownName("campaign", name, [f"c{known_id}" for known_id in known])
@@ -180,7 +180,9 @@ class Campaigns:
         """Whether the campaign is now in that state; False where an arrow from its state to that one is missing."""
         table = self.campaigns
         before = [one for one, arrows in ARROWS.items() if state in arrows]
-        values: dict[str, Any] = {"state": state, "halted": halted}
+        values: dict[str, Any] = {"state": state}
+        if state in {"running", "halted"}:
+            values["halted"] = halted  # one that ends or is held keeps what stopped it before
         if state == "running":
             values["started_at"] = sa.func.coalesce(table.c.started_at, now)
         if state in {"completed", "cancelled"}:
@@ -196,6 +198,13 @@ class Campaigns:
         """
         if campaign.state != state and not self.move(tx, campaign, state, now=now):
             raise UsageError(f"{campaign.name} is {campaign.state} and cannot be {state}")
+
+    def record_move(self, tx: Transaction, campaign: Campaign, move: dict[str, Any], fingerprint: str | None = None) -> None:
+        """Nothing; the campaign remembers who moved it, when and why, and the code that it goes on with, if that is another."""
+        values: dict[str, Any] = {"options": {**campaign.options, "moves": [*campaign.options.get("moves", ()), move]}}
+        if fingerprint is not None:
+            values["fingerprint"] = fingerprint
+        tx.connection.execute(sa.update(self.campaigns).where(self.campaigns.c.id == campaign.id).values(values))
 
     def advance(
         self, tx: Transaction, campaign: Campaign, cursor: dict[str, Any], *, fed: bool, total: int | None = None
@@ -266,13 +275,21 @@ class Campaigns:
         tx.connection.execute(sa.update(table).where(where).values(state="sent", sent_at=now, attempts=table.c.attempts + 1))
 
     def unfinished(
-        self, tx: Transaction, campaign: int, states: Sequence[str], limit: int, sent_before: int | None = None
+        self,
+        tx: Transaction,
+        campaign: int,
+        states: Sequence[str],
+        limit: int,
+        sent_before: int | None = None,
+        refused_before: int | None = None,
     ) -> list[Batch]:
-        """Some of the campaign's batches in those states, lowest number first."""
+        """Some of the campaign's batches in those states, lowest number first; those that a worker would not have, only if sent before."""
         table = self.batches
         query = sa.select(table).where(table.c.campaign == campaign, table.c.state.in_(states), table.c.state != "done")
         if sent_before is not None:
             query = query.where(table.c.sent_at < sent_before)
+        if refused_before is not None:
+            query = query.where(sa.or_(table.c.note.is_(None), table.c.sent_at < refused_before))
         return [_batch(row) for row in tx.connection.execute(query.order_by(table.c.number).limit(limit))]
 
     def notes(self, tx: Transaction, campaign: int) -> list[str]:

@@ -58,7 +58,8 @@ class Journal:
 
     def __init__(self, dialect: str) -> None:
         self.tables = ledger_tables(dialect)
-        self._shape_ids: dict[Shape, int] = {}
+        # By digest, which a shape remembers: its own hash is made anew of all its columns' names each time.
+        self._shape_ids: dict[bytes, int] = {}
 
     # -- heads ----------------------------------------------------------------------------------------------------
 
@@ -196,15 +197,15 @@ class Journal:
 
     def remember(self, store: Store, shapes: Iterable[Shape]) -> None:
         """Nothing; the shapes are kept, committed, and known to this object by their numbers."""
-        unknown = [shape for shape in shapes if shape not in self._shape_ids]
+        unknown = [shape for shape in shapes if shape.digest not in self._shape_ids]
         if not unknown:
             return
         with store.transaction() as tx:
-            numbers = {shape: self._shape_id(tx, shape) for shape in unknown}
+            numbers = {shape.digest: self._shape_id(tx, shape) for shape in unknown}
         self._shape_ids |= numbers
 
     def _shape_id(self, tx: Transaction, shape: Shape) -> int:
-        number = self._shape_ids.get(shape)
+        number = self._shape_ids.get(shape.digest)
         if number is not None:
             return number
         # Not remembered here: this transaction may roll back, and the number with it.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from backtrail.stores.base import Transaction
 from ledger.tables import ledger_tables
@@ -54,10 +55,14 @@ class Presence:
     def lead(self, tx: Transaction, name: str, owner: str) -> int | None:
         """The fence of the owner's lease, which grows with every change of leader; None while somebody else leads."""
         table, now = self.leases, milliseconds(tx)
-        row = tx.connection.execute(sa.select(table).where(table.c.name == name).with_for_update()).first()
+        query = sa.select(table).where(table.c.name == name).with_for_update()
+        row = tx.connection.execute(query).first()
         if row is None:
-            tx.connection.execute(sa.insert(table).values(name=name, owner=owner, until=now + LEASE_MS, fence=1))
-            return 1
+            # Two may be the first at once: whoever inserts, one of them then has the row.
+            insert = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
+            free = {"name": name, "owner": "", "until": 0, "fence": 0}
+            tx.connection.execute(insert(table).values(free).on_conflict_do_nothing())
+            row = tx.connection.execute(query).one()
         if row.owner != owner and row.until > now:
             return None
         fence = int(row.fence) + int(row.owner != owner)

@@ -61,13 +61,15 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
         found.instance(order.params)
     census = store.census(found.cls)
     keys = _parsed(order.only, census.types)
-    _demand_known(ledger, found, keys, order.kind)
+    demand_known(ledger, found, keys, order.kind)
     if not dry_run:
         ledger.create()
     with store.transaction(write=False) as tx:
         if not ledger.exists(tx):
             raise UsageError(f"nothing was ever migrated by {found.name}: there is nothing to roll back")
         _demand_owned(ledger, tx, found, order, keys)
+    if order.kind == "rollback":
+        _refuse_dependents(ledger, found, order, keys)
     if order.kind == "rollback" and order.options.get("on_drift") != "skip":
         _refuse_drift(ledger, found, order, keys)
     if not dry_run:
@@ -81,7 +83,7 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
             state="open",
             options={
                 **order.options,
-                **_requirements(ledger, tx, found, order),
+                **requirements(ledger, tx, found, order),
                 "batch_size": order.batch_size,
                 "only": keys is not None,
             },
@@ -118,6 +120,31 @@ def _with_earlier_params(ledger: Ledger, found: Found, order: Order) -> Order:
     return replace(order, params=params[-1]) if params else order
 
 
+def mended(ledger: Ledger, campaign: Campaign) -> str | None:
+    """The fingerprint of the migration's code as it is now, where that is not the campaign's and the campaign decides by it.
+
+    Raises:
+        UsageError: the code cannot be loaded, or does not fit the database or the campaign's parameters.
+    """
+    if campaign.kind in ("rollback", "redo"):
+        return None
+    found = find(campaign.source)
+    if found.fingerprint == campaign.fingerprint:
+        return None
+    if found.name != campaign.migration:
+        raise UsageError(
+            f"{campaign.source} is now the migration {found.name}, and {campaign.name} is one of {campaign.migration}"
+        )
+    ledger.store.check(found.cls)
+    found.instance(campaign.params)
+    return found.fingerprint
+
+
+def moved(to: str, at: int, reason: str | None, code: str, mended_code: str | None) -> dict[str, Any]:
+    """What a campaign remembers of being paused, let go on or ended."""
+    return {"to": to, "by": whoami(), "at": at, "reason": reason} | ({"code": [code, mended_code]} if mended_code else {})
+
+
 def whoami() -> str:
     """Who runs this command, on which machine."""
     try:
@@ -143,7 +170,7 @@ def _parsed(only: Iterable[str] | None, types: Sequence[str]) -> list[str] | Non
     return list(dict.fromkeys(key_text(parse_key(text, types)) for text in only))
 
 
-def _demand_known(ledger: Ledger, found: Found, keys: Sequence[str] | None, kind: Kind) -> None:
+def demand_known(ledger: Ledger, found: Found, keys: Sequence[str] | None, kind: Kind) -> None:
     """Nothing, where every key is in the sources or has a stream."""
     if keys is None:
         return
@@ -178,7 +205,7 @@ def _demand_owned(ledger: Ledger, tx: Transaction, found: Found, order: Order, k
             )
 
 
-def _requirements(ledger: Ledger, tx: Transaction, found: Found, order: Order) -> dict[str, Any]:
+def requirements(ledger: Ledger, tx: Transaction, found: Found, order: Order) -> dict[str, Any]:
     """Which required migrations are to be looked at entity by entity."""
     if order.kind not in ("migrate", "rerun"):
         return {}
@@ -194,7 +221,8 @@ def _requirements(ledger: Ledger, tx: Transaction, found: Found, order: Order) -
             raise UsageError(
                 f"{found.name} requires {other.name}, of which {total - done} of {total} entities are not migrated: finish that first"
             )
-    return {"requires_each": each} if each else {}
+    # Kept, so that a rollback of those knows who stands on them without this code.
+    return {"requires": list(found.cls.requires), "requires_each": each} if found.cls.requires else {}
 
 
 def _places(keys: Sequence[Keys]) -> list[tuple[str, tuple[str, ...]]]:
@@ -202,6 +230,25 @@ def _places(keys: Sequence[Keys]) -> list[tuple[str, tuple[str, ...]]]:
 
 
 # -- rollback: nothing is overwritten ---------------------------------------------------------------------------------
+
+
+def _refuse_dependents(ledger: Ledger, found: Found, order: Order, keys: Sequence[str] | None) -> None:
+    """Nothing, where no migration that requires this one stands on what would be taken back."""
+    with ledger.store.transaction(write=False) as tx:
+        opened = ledger.campaigns.all(tx)
+        dependents = {one.migration: one for one in opened if found.name in one.options.get("requires", ())}
+        for name, campaign in dependents.items():
+            standing = 0
+            if found.name in campaign.options["requires_each"]:
+                for heads in _chosen(ledger, tx, found, order, keys):
+                    others = ledger.journal.heads(tx, name, [head.key for head in heads], lock=False)
+                    standing += sum(head.state == "migrated" for head in others.values())
+            else:
+                standing = ledger.journal.count(tx, name).get("migrated", 0)
+            if standing:
+                raise UsageError(
+                    f"{name} requires {found.name}, and {standing} entities of it are migrated: `backtrail rollback {name}` comes first"
+                )
 
 
 def _refuse_drift(ledger: Ledger, found: Found, order: Order, keys: Sequence[str] | None) -> None:

@@ -20,7 +20,7 @@ from ledger.presence import milliseconds
 from ledger.verify import Verifier
 from producer import history as histories
 from producer import show
-from producer.campaign import DriftFound, Order, open_campaign, whoami
+from producer.campaign import DriftFound, Order, mended, moved, open_campaign, whoami
 from producer.context import Context, quiet_logs
 from producer.dryrun import forecast
 from producer.failures import failures
@@ -342,12 +342,18 @@ def status(context: Context, campaign: str | None, watch: bool) -> None:
 def _mover(name: str, state: Any, summary: str) -> None:
     @backtrail.command(name, help=summary)
     @click.argument("campaign")
+    @reason_option
     @common
-    def move(context: Context, campaign: str) -> None:
+    def move(context: Context, campaign: str, reason: str | None) -> None:
         ledger = context.ledger
+        with ledger.store.transaction(write=False) as tx:
+            found = context.campaign(tx, campaign)
+        # Whoever lets it go on says with it that the code as it is now is meant: after a mistake was mended, say.
+        code = mended(ledger, found) if state == "running" else None
         with ledger.store.transaction() as tx:
             found = context.campaign(tx, campaign)
             ledger.campaigns.demand(tx, found, state, now=milliseconds(tx))
+            ledger.campaigns.record_move(tx, found, moved(state, milliseconds(tx), reason, found.fingerprint, code), code)
             if state == "running":
                 ledger.campaigns.recall_sent(tx, found.id)
         with ledger.store.transaction(write=False) as tx:

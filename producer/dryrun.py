@@ -10,15 +10,15 @@ from typing import Any
 from backtrail.decide import decide, entity
 from backtrail.discovery import Found
 from backtrail.entity import RecallNeeded
-from backtrail.errors import BacktrailError, ImpureMigration
-from backtrail.keys import parse_key
+from backtrail.errors import BacktrailError, ImpureMigration, RequirementMissing
+from backtrail.keys import key_text, parse_key
 from backtrail.migration import Migration
 from backtrail.stores.base import Transaction
 from ledger.campaigns import Campaign
 from ledger.journal import Head
 from ledger.ledger import Ledger
 from ledger.state import action
-from producer.campaign import Order
+from producer.campaign import Order, demand_known, requirements
 from producer.sources import in_sample, is_null
 
 PAGE = 500
@@ -38,6 +38,11 @@ class Forecast:
     writes: Counter[str] = field(default_factory=Counter)
     notes: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
+
+    def fail(self, key: str, error: BacktrailError) -> None:
+        """Counts an entity that would fail, with its reason."""
+        self.failed += 1
+        self.failures.append({"key": key, "error": type(error).__name__, "reason": str(error)})
 
     def document(self, migration: str) -> dict[str, Any]:
         """The forecast in the form of a status document."""
@@ -73,6 +78,8 @@ def forecast(ledger: Ledger, found: Found, order: Order) -> Forecast:
     store.check(found.cls)
     migration = found.instance(order.params)
     census = store.census(found.cls)
+    if order.only is not None:
+        demand_known(ledger, found, [key_text(parse_key(text, census.types)) for text in order.only], "migrate")
     result = Forecast()
     options = {**order.options, "only": order.only is not None}
     campaign = _imagined(found, options)
@@ -80,6 +87,8 @@ def forecast(ledger: Ledger, found: Found, order: Order) -> Forecast:
     # One transaction, so that all of it is one picture; it reads only, and the database is told so.
     with store.transaction(write=False) as tx:
         exists = ledger.exists(tx)
+        # Without a ledger nothing was ever migrated, by no migration.
+        required = requirements(ledger, tx, found, order).get("requires_each", ()) if exists else found.cls.requires
         for keys in _pages(ledger, tx, found, order, census.types):
             heads = ledger.journal.heads(tx, found.name, [text for text, _ in keys], lock=False) if exists else {}
             todo = [(text, key) for text, key in keys if action(campaign, heads.get(text) or Head(found.name, text)) != "skip"]
@@ -87,6 +96,7 @@ def forecast(ledger: Ledger, found: Found, order: Order) -> Forecast:
                 todo = todo[: max(0, limit - result.migrated - result.failed)]
             result.total += len(keys) if limit is None else len(todo)
             result.skipped += len(keys) - len(todo) if limit is None else 0
+            todo = _ready(ledger, tx, required, todo, result, exists=exists)
             _decide_all(ledger, tx, migration, todo, result, exists=exists)
             if limit is not None and result.migrated + result.failed >= limit:
                 break
@@ -115,9 +125,21 @@ def _imagined(found: Found, options: dict[str, Any]) -> Campaign:
     )
 
 
-def _pages(ledger: Ledger, tx: Transaction, found: Found, order: Order, types: Sequence[str]) -> Any:
-    from backtrail.keys import key_text
+def _ready(
+    ledger: Ledger, tx: Transaction, required: Sequence[str], keys: Sequence[tuple[str, Any]], result: Forecast, *, exists: bool
+) -> list[tuple[str, Any]]:
+    """Those of the entities for which every required migration is done; the others are counted as failing."""
+    ready = list(keys)
+    for name in required:
+        heads = ledger.journal.heads(tx, name, [text for text, _ in ready], lock=False) if exists else {}
+        missing = [text for text, _ in ready if text not in heads or heads[text].state != "migrated"]
+        for text in missing:
+            result.fail(text, RequirementMissing(f"{name} comes first, and has not been done for this entity"))
+        ready = [(text, key) for text, key in ready if text not in set(missing)]
+    return ready
 
+
+def _pages(ledger: Ledger, tx: Transaction, found: Found, order: Order, types: Sequence[str]) -> Any:
     if order.only is not None:
         keys = [(key_text(key), key) for key in dict.fromkeys(parse_key(text, types) for text in order.only)]
         yield from (keys[at : at + PAGE] for at in range(0, len(keys), PAGE))
@@ -157,8 +179,7 @@ def _decide_all(
         except BacktrailError as error:
             if error.remedy != "quarantine":
                 raise
-            result.failed += 1
-            result.failures.append({"key": text, "error": type(error).__name__, "reason": str(error)})
+            result.fail(text, error)
             continue
         if plans[0].digest != plans[1].digest:
             raise ImpureMigration(f"{migration.name}: migrate decided differently on the same rows of {text}")

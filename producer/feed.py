@@ -34,6 +34,9 @@ HIGH, LOW = 400, 200
 PAGE = 5_000
 """How many keys are paged at once."""
 
+REFUSED_MS = 5_000
+"""After how long a batch that a worker would not have, for its code was another, is sent again, perhaps to another worker."""
+
 RESEND_MS = 120_000
 """After how long without an end a batch is sent again: its message may be lost, and a second one does no harm."""
 
@@ -67,6 +70,9 @@ class Feeder:
             workers = {worker.id for worker in self.ledger.presence.alive(tx)}
         self._lost |= not self._workers <= workers
         self._workers = workers
+        # Code is loaded anew when a campaign goes on that was held: it may have been mended.
+        going = {campaign.id for campaign in campaigns}
+        self._found = {number: found for number, found in self._found.items() if number in going}
         if campaigns:
             self._lost |= self.queue.forgot()
         busy = False
@@ -151,7 +157,8 @@ class Feeder:
 
     def _send(self, campaign: Campaign, states: tuple[str, ...], limit: int = HIGH) -> None:
         with self.ledger.store.transaction(write=False) as tx:
-            batches = self.ledger.campaigns.unfinished(tx, campaign.id, states, limit)
+            before = milliseconds(tx) - REFUSED_MS
+            batches = self.ledger.campaigns.unfinished(tx, campaign.id, states, limit, refused_before=before)
         if batches:
             self._publish(campaign, [batch.number for batch in batches])
 

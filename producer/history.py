@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from backtrail.errors import UsageError
-from backtrail.image import Image
+from backtrail.image import Image, Ref
 from backtrail.stores.base import Store, Transaction
 from ledger.event import NOTES, Event
 from ledger.ledger import Ledger
 
 PAGE = 500
+
+UNREADABLE = (ValueError, IndexError, TypeError)
+"""What comes of decoding what was never encoded: an event that somebody edited is shown as it is, and named by `verify`."""
 
 
 def history(ledger: Ledger, tx: Transaction, migration: str, key: str) -> list[dict[str, Any]]:
@@ -38,10 +40,10 @@ def _document(ledger: Ledger, tx: Transaction, event: Event, who: dict[int, tupl
         "version": event.version,
         "kind": event.kind,
         "table": None if event.ref is None else event.ref.table,
-        "key": None if event.ref is None else ledger.store.show_key(event.ref),
+        "key": None if event.ref is None else _key(ledger.store, event.ref),
         "before": _shown(ledger.store, event.before_image),
         "after": _shown(ledger.store, event.after_image),
-        "data": None if event.data is None else json.loads(event.data),
+        "data": _data(event),
         "at": dt.datetime.fromtimestamp(event.at / 1000, tz=dt.UTC).isoformat(timespec="milliseconds"),
         "campaign": f"c{event.campaign}",
         "by": by,
@@ -51,7 +53,24 @@ def _document(ledger: Ledger, tx: Transaction, event: Event, who: dict[int, tupl
 
 
 def _shown(store: Store, image: Image | None) -> dict[str, Any] | None:
-    return None if image is None else store.show(image)
+    try:
+        return None if image is None else store.show(image)
+    except UNREADABLE:
+        return {"(unreadable)": image.data.hex()}  # type: ignore[union-attr] # None is shown above
+
+
+def _key(store: Store, ref: Ref) -> str:
+    try:
+        return store.show_key(ref)
+    except UNREADABLE:
+        return ref.key
+
+
+def _data(event: Event) -> Any:
+    try:
+        return None if event.data is None else event.facts
+    except UNREADABLE:
+        return {"(unreadable)": event.data}
 
 
 def notes(ledger: Ledger, migration: str, kinds: set[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -116,7 +116,7 @@ def watch(context: Context, campaign: int, each: Callable[[dict[str, Any]], None
     )
     hinted = False
     since = time.monotonic()
-    with Progress(*columns, console=context.err, transient=not context.err.is_terminal) as progress:
+    with Progress(*columns, console=context.err, disable=not context.err.is_terminal) as progress:
         bar = progress.add_task(f"c{campaign}", total=None, rate="")
         while True:
             with ledger.store.transaction(write=False) as tx:

@@ -85,7 +85,8 @@ class Engine:
     def close(self) -> None:
         """Gives all connections back."""
         self.store.close()
-        self.worker_store.close()
+        for own in runtime._runtimes.values():
+            own.store.close()
         runtime._runtimes.clear()
 
     # -- campaigns ------------------------------------------------------------------------------------------------

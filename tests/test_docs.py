@@ -172,9 +172,7 @@ def test_every_command_has_its_section():
 def test_every_option_is_documented(name):
     """By its long name, at the start of its row; a row for an option that does not exist is wrong too."""
     common = {"--database-url", "--broker-url", "--json"}
-    known = {
-        max(param.opts, key=len) for param in backtrail.commands[name].params if isinstance(param, click.Option)
-    } - common
+    known = {max(param.opts, key=len) for param in backtrail.commands[name].params if isinstance(param, click.Option)} - common
     written = set(re.findall(r"^\| `(?:-\w, )?(--[a-z-]+)", _sections()[name], re.MULTILINE))
     assert written == known
     heading = re.search(rf"^## `backtrail {name}([^`\n]*)`", COMMANDS, re.MULTILINE)
@@ -203,6 +201,18 @@ def test_nothing_is_promised_that_is_missing():
     named = set(re.findall(r"`([a-z]+)`", missing))
     assert len(named) >= 5
     assert not named & set(backtrail.commands)
+
+
+def test_the_compose_file_is_careful():
+    """Every port is on the loopback, and no password has a default."""
+    text = (ROOT / "docker-compose.yml").read_text()
+    ports = re.findall(r'ports: \["([^"]+)"', text)
+    assert len(ports) == 2
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+    passwords = re.findall(r"\$\{\w*PASSWORD(.)", text)
+    assert len(passwords) >= 4
+    assert set(passwords) == {":"}
+    assert not re.search(r"PASSWORD:-", text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

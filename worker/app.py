@@ -63,7 +63,7 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
     def batch(v: Any = None, campaign: Any = None, batch: Any = None) -> str:
         _end_at_once()
         try:
-            return tasks.run(settings, v, campaign, batch)
+            return tasks.run(settings, v, campaign, batch, str(app.current_task.request.hostname))
         except tasks.Rejected as error:
             log.critical("a message is rejected: %s", error)
             raise Reject(str(error), requeue=False) from None

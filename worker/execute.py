@@ -154,7 +154,7 @@ class Attempt:
         """Nothing; everything is done and appended, and only the commit is missing."""
         self._recall_streams()
         self._tell_stale()
-        self._take_back([job for job in self._open("undo", "again")])
+        self._take_back(self._open("undo", "again"))
         deciding = self._open("migrate", "again", "redo")
         if self.work.campaign.kind != "redo":
             self._skip_vanished(deciding)
@@ -485,5 +485,4 @@ def reason(failure: BacktrailError | None) -> str:
     return f"{type(failure).__name__}: {failure}"
 
 
-def _json(data: Any) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -8,7 +8,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 
 from backtrail import job
 from backtrail.decide import place
-from backtrail.errors import BacktrailError, DatabaseFault, Halt, Retry, UnknownName, UnsuitableDatabase
+from backtrail.errors import BacktrailError, DatabaseFault, Halt, Retry, UnsuitableDatabase
 from backtrail.settings import Settings
 from ledger.campaigns import GOING
 from ledger.presence import milliseconds
@@ -26,8 +26,10 @@ class Rejected(Exception):
     """The message makes no sense and is thrown away."""
 
 
-def run(settings: Settings, v: object, campaign: object, batch: object) -> str:
+def run(settings: Settings, v: object, campaign: object, batch: object, worker: str = "this worker") -> str:
     """What became of the batch, in a few words that may be seen by anybody.
+
+    A batch that it would not have goes back with the worker's name, which `status` shows.
 
     Raises:
         Rejected: the message makes no sense.
@@ -45,7 +47,7 @@ def run(settings: Settings, v: object, campaign: object, batch: object) -> str:
             reraise=True,
         ):
             with attempt:
-                return _once(here, number, part)
+                return _once(here, number, part, worker)
     except (Retry, UnsuitableDatabase) as error:
         log.warning("a batch goes back: %s", error, extra={"campaign": f"c{number}", "batch": part})
         _give_back(here, number, part)
@@ -53,33 +55,31 @@ def run(settings: Settings, v: object, campaign: object, batch: object) -> str:
     raise AssertionError("tenacity ends with a result or an error")
 
 
-def _once(here: Runtime, number: int, part: int) -> str:
+def _once(here: Runtime, number: int, part: int, worker: str) -> str:
     try:
-        work = here.work(number)
         with here.store.transaction(write=False) as tx:
-            campaign = here.ledger.campaigns.get(tx, number)
-            batch = here.ledger.campaigns.peek(tx, number, part)
+            exists = here.has_ledger(tx)
+            campaign = here.ledger.campaigns.get(tx, number) if exists else None
+            batch = here.ledger.campaigns.peek(tx, number, part) if exists else None
         if batch is None or campaign is None:
             raise Rejected("a message of a batch that does not exist")  # noqa: TRY301 -- beside the condition it reads best
         if batch.state == "done":
             return "done before"
         if campaign.state not in GOING:
             raise NotGoing  # noqa: TRY301 -- the transaction below may find the same
-        return str(work_through(work, part, batch.keys))
-    except UnknownName:
-        raise Rejected("a message of a campaign that does not exist") from None
+        return str(work_through(here.work(campaign), part, batch.keys))
     except NotGoing:
         _give_back(here, number, part)
         return "back: the campaign is not going on"
     except Halt as halt:
         _halt(here, number, part, halt)
         return f"halted: {type(halt).__name__}"
-    except (Retry, UnsuitableDatabase):
+    except (Rejected, Retry, UnsuitableDatabase):
         raise
     except BacktrailError as error:
         log.warning("a batch goes back: %s", error, extra={"campaign": f"c{number}", "batch": part})
         here.forget(number)
-        _give_back(here, number, part, note=str(error))
+        _give_back(here, number, part, note=f"{worker}: {error}")
         return f"back: {type(error).__name__}"
     except Exception as error:
         # A bug of ours: it shows itself with all it has, and the campaign does not run into it a thousand times.

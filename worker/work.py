@@ -80,8 +80,11 @@ def _code(campaign: Campaign) -> Found:
     except Halt:
         raise
     except BacktrailError as error:
-        raise OtherCode(f"this worker cannot load {campaign.migration}: {error}") from error
+        raise OtherCode(f"cannot load {campaign.migration}: {error}") from error
     # Going back needs no code of the author's, so that a rollback is never held up by a changed file.
     if found.fingerprint != campaign.fingerprint and campaign.kind not in GOING_BACK:
-        raise OtherCode(f"this worker's code of {campaign.migration} is not the campaign's: deploy the same code and restart it")
+        raise OtherCode(
+            f"its code of {campaign.migration} is not the campaign's: deploy the same code and restart it, or, where this code is the right"
+            f" one, `backtrail pause {campaign.name}` and `backtrail resume {campaign.name}`"
+        )
     return found

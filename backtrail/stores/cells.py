@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -38,6 +38,21 @@ def tag_stored(cell: Any) -> str:
     if kind is RawText:
         return "x" + bytes(cell).hex()
     return "b" + bytes(cell).hex()
+
+
+def tag_server_texts(cells: Iterable[str | None]) -> list[str]:
+    """The tagged texts of cells of PostgreSQL: `tag_server_text` of each, in one go."""
+    return ["n" if cell is None else "v" + cell for cell in cells]
+
+
+def tag_stored_all(cells: Iterable[Any]) -> list[str]:
+    """The tagged texts of cells of SQLite: `tag_stored` of each, in one go."""
+    return ["n" if cell is None else "t" + cell if type(cell) is str and "\0" not in cell else tag_stored(cell) for cell in cells]
+
+
+def untag_all(texts: Iterable[str]) -> list[Any]:
+    """The cells of tagged texts: `untag` of each, in one go."""
+    return [text[1:] if text[0] in "vt" else untag(text) for text in texts]
 
 
 def untag(text: str) -> Any:

@@ -10,7 +10,7 @@ import re
 import uuid
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -33,7 +33,7 @@ from backtrail.errors import (
     UsageError,
 )
 from backtrail.migration import Keys, Migration
-from backtrail.stores.cells import tag_server_text
+from backtrail.stores.cells import tag_server_text, tag_server_texts
 from backtrail.stores.rows import Cells, SqlTransaction
 from backtrail.stores.sql import SqlStore
 from backtrail.stores.tables import Column, ForeignKey, Table
@@ -47,6 +47,7 @@ PINNED = (
 )
 """Settings under which text in and text out are exact (shared by every transaction), and the time."""
 
+JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 JSON_OIDS = {114, 3802}
 TEXT_OIDS = {18, 19, 25, 1042, 1043}
 KEY_TYPES = {
@@ -133,12 +134,13 @@ def _or_opaque(load: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def encoder(table: str, name: str, oid: int) -> Callable[[Any], str]:
     """What turns Python values into text that the server reads as a value of that type."""
+    is_json = oid in JSON_OIDS
 
     def encode(value: Any) -> str:
         if isinstance(value, Opaque):
             return str(value.exact)
         try:
-            text = json.dumps(value, ensure_ascii=False, allow_nan=False) if oid in JSON_OIDS else server_text(value, oid)
+            text = JSON.encode(value) if is_json else value if type(value) is str else server_text(value, oid)
             text.encode()  # a lone surrogate is a ValueError
         except (TypeError, ValueError) as error:
             raise BadValue(f"{table}.{name} cannot hold a value of type {type(value).__name__}") from error
@@ -227,8 +229,11 @@ class PostgresTransaction(SqlTransaction):
 
     @cached_property
     def text_cursor(self) -> psycopg.Cursor[Any]:
-        """A cursor that gives every column as the server's text."""
-        cursor = self.raw.cursor()
+        """A cursor that gives every column as the server's text; kept with its connection, since it takes long to make."""
+        kept = self.connection.info
+        if "text_cursor" in kept:
+            return cast("psycopg.Cursor[Any]", kept["text_cursor"])
+        cursor = kept["text_cursor"] = self.raw.cursor()
         for info in registry:
             cursor.adapters.register_loader(info.oid, TextLoader)
             if info.array_oid:
@@ -304,10 +309,19 @@ class PostgresTransaction(SqlTransaction):
         return [list(row) for row in self.rows_of(sql)]
 
     def bulk(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        names = ", ".join(map(self.quote, columns))
-        with self.raw.cursor().copy(f"COPY backtrail.{self.quote(table)} ({names}) FROM STDIN") as copy:
+        names, types = ", ".join(map(self.quote, columns)), self._types(table, columns)
+        with self.raw.cursor().copy(f"COPY backtrail.{self.quote(table)} ({names}) FROM STDIN (FORMAT binary)") as copy:
+            copy.set_types(types)
             for row in rows:
                 copy.write_row(row)
+
+    def _types(self, table: str, columns: Sequence[str]) -> list[int]:
+        """The types' numbers of a ledger's columns; kept with the connection."""
+        known = self.connection.info.setdefault("types", {})
+        if table not in known:
+            sql = "SELECT attname, atttypid::int FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
+            known[table] = dict(self.raw.execute(sql, (f"backtrail.{self.quote(table)}",)).fetchall())
+        return [known[table][name] for name in columns]
 
 
 # -- the store --------------------------------------------------------------------------------------------------------
@@ -406,6 +420,7 @@ class PostgresStore(SqlStore):
             sql=f"{self.quote(schema)}.{self.quote(bare)}",
             columns=columns,
             tag=tag_server_text,
+            tag_all=tag_server_texts,
             key=key,
             unique=frozenset(frozenset(names) for _, names in unique),
             targets=frozenset(targets),
@@ -427,9 +442,11 @@ class PostgresStore(SqlStore):
     def check(self, migration: type[Migration]) -> None:
         super().check(migration)
         with self.transaction(write=False) as tx:
-            recovering = tx.rows_of("SELECT pg_is_in_recovery()")[0][0]
+            recovering, read_only = tx.rows_of("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')")[0]
             if recovering == "t":
                 raise UnsuitableDatabase("the database is a read-only replica: give the address of its primary")
+            if read_only == "on":
+                raise UnsuitableDatabase("the database is read-only for this user (default_transaction_read_only): let it write")
             names = (
                 {rows.table for rows in migration.reads} | set(migration.writes) | {keys.table for keys in migration.all_keys()}
             )
@@ -505,7 +522,7 @@ def _translated(error: psycopg.Error) -> BacktrailError:
     if state.startswith("28") or state == "3D000":
         return UnsuitableDatabase(f"the database refuses this user or does not exist ({name}): check database_url")
     if state in {"42501", "25006"}:
-        return PermissionMissing(f"{what}: the database user may not do this")
+        return PermissionMissing(f"{diag.message_primary}: the database user may not do what the migration does")
     if state.startswith(("53", "58")):
         return StorageFull(f"{what}: the server has no room or cannot write its files")
     if state == "0A000" and "cached plan" in str(error):

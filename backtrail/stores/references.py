@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from backtrail.errors import Referenced
 from backtrail.image import Ref
@@ -14,37 +14,39 @@ if TYPE_CHECKING:
     from backtrail.stores.rows import SqlTransaction
 
 
-def refuse_references(tx: SqlTransaction, table: Table, refs: Sequence[Ref], going: Sequence[Ref]) -> None:
-    """Nothing, where only rows that go as well refer to those rows of the table.
+def refuse_references(tx: SqlTransaction, going: Sequence[Ref]) -> None:
+    """Nothing, where only rows that go as well refer to the rows that go.
 
     It also refuses what the database would allow (ON DELETE CASCADE, SET NULL): that would change rows of which the ledger knows nothing.
-
-    Args:
-        tx: the transaction.
-        table: the table of the rows.
-        refs: the rows.
-        going: all rows that go, of whatever table.
+    So it looks at all of them before the first one goes, and may take others along.
 
     Raises:
         Referenced: somebody else's row refers to one of them.
     """
-    if not table.incoming:
-        return
-    pairs = [(at, *ref_cells(ref.key)) for at, ref in enumerate(refs)]
+    by_table: dict[str, list[str]] = {}
+    for ref in going:
+        by_table.setdefault(ref.table, []).append(ref.key)
+    for name, keys in by_table.items():
+        table = tx.store.table(name)
+        if table.incoming:
+            _refuse(tx, table, [(at, *ref_cells(key)) for at, key in enumerate(keys)], by_table)
+
+
+def _refuse(tx: SqlTransaction, table: Table, pairs: Sequence[Sequence[Any]], going: Mapping[str, Sequence[str]]) -> None:
     if tx.keep_clause:
         # Somebody may be inserting a reference just now: waits for him, and keeps the next one waiting.
         sql, parameters = tx.joined(table, table.key_columns, pairs)
         tx.rows_of(f"SELECT k.column1 FROM {sql} {tx.keep_clause}", parameters)
     for key in table.incoming:
-        left = {ref.key for ref in going if ref.table == key.table}
-        strangers = [key_ for chunk in tx.chunks(pairs) for key_ in _referring(tx, table, key, chunk) if key_ not in left]
+        left = set(going.get(key.table, ()))
+        strangers = [own for chunk in tx.chunks(pairs) for own in _referring(tx, table, key, chunk) if own not in left]
         if strangers:
             raise Referenced(
                 f"{len(strangers)} row(s) of {key.table} refer by {', '.join(key.columns)} to rows of {table.name} that would go away"
             )
 
 
-def _referring(tx: SqlTransaction, table: Table, key: ForeignKey, pairs: Sequence[Sequence[object]]) -> list[str]:
+def _referring(tx: SqlTransaction, table: Table, key: ForeignKey, pairs: Sequence[Sequence[Any]]) -> list[str]:
     """The keys of the rows that refer by that foreign key to the rows of those keys."""
     other = tx.store.table(key.table)
     sql, parameters = tx.joined(table, table.key_columns, pairs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -392,7 +392,14 @@ class SqlTransaction(Transaction):
         """The keys of the new rows."""
         given = {id(write.row): key for write in writes if write.op == "create" and (key := self._sent_key(write)) is not None}
         going = [_known(write.ref) for write in writes if write.op == "delete"]
-        for group in self._groups(writes, lambda write: write.op, ("create", "update", "delete"), ordered):
+        # A new row whose key is still to be given comes before those that use it, whether or not a foreign key says so.
+        awaited = {
+            (write.table, cell.table)
+            for write in writes
+            for cell in write.cells
+            if isinstance(cell, NewRow) and id(cell) not in given and cell.table != write.table
+        }
+        for group in self._groups(writes, ordered=ordered, used=frozenset(awaited)):
             table = self.store.table(group[0].table)
             match group[0].op:
                 case "create":
@@ -401,28 +408,27 @@ class SqlTransaction(Transaction):
                     keyed = [(ref_cells(_known(write.ref).key), self._resolve(write.cells, given)) for write in group]
                     self.update(table, group[0].columns, keyed)
                 case "delete":
-                    refuse_references(self, table, [_known(write.ref) for write in group], going)
+                    refuse_references(self, going)
+                    going = []
                     self.delete(table, [ref_cells(_known(write.ref).key) for write in group])
         return given
 
     def _sent_key(self, write: Write) -> Cells | None:
         """The key of a new row that does not wait for the database or another new row to give it."""
         key = [write.cells[write.columns.index(name)] for name in self.store.table(write.table).key if name in write.columns]
-        whole = len(key) == len(self.store.table(write.table).key) and not any(isinstance(cell, NewRow) for cell in key)
+        whole = len(key) == len(self.store.table(write.table).key) and not any(type(cell) is NewRow for cell in key)
         return key if whole else None
 
-    def _groups(self, items: Sequence[Any], op: Callable[[Any], str], order: Sequence[str], ordered: bool) -> Iterator[list[Any]]:
-        """The items in groups that one statement can carry out: as given, or by kind and along the foreign keys."""
-
-        def kind(item: Any) -> Hashable:
-            return op(item), item.table, item.columns
-
+    def _groups(
+        self, items: Sequence[Write], *, ordered: bool, used: frozenset[tuple[str, str]] = frozenset()
+    ) -> Iterator[list[Write]]:
+        """The writes in groups that one statement can carry out: one by one as given, or by kind and along the foreign keys."""
         if ordered:
             yield from ([item] for item in items)
             return
-        tables = self.store.tables_in_order(frozenset(item.table for item in items))
-        groups = _by(items, kind)
-        for name in order:
+        tables = self.store.tables_in_order(frozenset(item.table for item in items), used)
+        groups = _by(items, lambda item: (item.op, item.table, item.columns))
+        for name in ("create", "update", "delete"):
             for table in reversed(tables) if name == "delete" else tables:
                 yield from (group for (of, at, _), group in groups.items() if of == name and at == table)
 
@@ -431,10 +437,11 @@ class SqlTransaction(Transaction):
         missing = [name for name in table.key if name not in columns]
         if not missing:
             rows = []
+            at_key = [columns.index(name) for name in table.key]
             for write in group:
                 # One at a time: a row may refer to a row before it in this very group.
                 cells = self._resolve(write.cells, given)
-                given[id(write.row)] = [cells[columns.index(name)] for name in table.key]
+                given[id(write.row)] = [cells[at] for at in at_key]
                 rows.append(cells)
             self.insert(table, columns, rows)
             return
@@ -452,7 +459,7 @@ class SqlTransaction(Transaction):
         self.insert(table, names, rows)
 
     def _resolve(self, cells: Cells, given: dict[int, Cells]) -> list[Any]:
-        return [self._key_of(cell, given) if isinstance(cell, NewRow) else cell for cell in cells]
+        return [self._key_of(cell, given) if type(cell) is NewRow else cell for cell in cells]
 
     @staticmethod
     def _key_of(row: NewRow, given: dict[int, Cells]) -> Any:
@@ -503,7 +510,7 @@ class SqlTransaction(Transaction):
 
     def _put(self, steps: Sequence[Write], *, ordered: bool) -> None:
         going = [_known(step.ref) for step in steps if step.op == "delete"]
-        for group in self._groups(steps, lambda step: step.op, ("create", "update", "delete"), ordered):
+        for group in self._groups(steps, ordered=ordered):
             table = self.store.table(group[0].table)
             match group[0].op:
                 case "create":
@@ -511,7 +518,8 @@ class SqlTransaction(Transaction):
                 case "update":
                     self.update(table, group[0].columns, [(ref_cells(_known(step.ref).key), step.cells) for step in group])
                 case "delete":
-                    refuse_references(self, table, [_known(step.ref) for step in group], going)
+                    refuse_references(self, going)
+                    going = []
                     self.delete(table, [ref_cells(_known(step.ref).key) for step in group])
 
     def _step(self, put: Put) -> Write | None:
@@ -563,7 +571,7 @@ def _grouped(table: Table, names: Sequence[str], rows: Rows, found: Sequence[Cel
     whole = rows.columns is None
     for cells in found:
         groups[int(cells[0])].append(SqlRecord(table, cells, positions, whole))
-    order = _order(table, positions)
+    order = key_order(table, positions)
     for group in groups:
         if len(group) > 1:
             group.sort(key=order)
@@ -577,8 +585,7 @@ def _ref(table: Table, cells: Cells) -> Ref:
 
 
 def _image(table: Table, cells: Cells) -> Image:
-    tag = table.tag
-    return Image(table.shape, join_cells([tag(cell) for cell in cells]))
+    return Image(table.shape, join_cells(table.tag_all(cells)))
 
 
 def _in_order(table: Table, names: set[str]) -> tuple[str, ...]:

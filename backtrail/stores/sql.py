@@ -19,7 +19,7 @@ from backtrail.image import Image, Ref, Shape, join_cells, split_cells
 from backtrail.keys import type_of
 from backtrail.migration import Keys, Migration, Rows
 from backtrail.stores.base import Difference, KeyCensus, KeyPage, Plan, Store, Transaction, Write
-from backtrail.stores.cells import ref_cells, ref_key, show_cell, untag
+from backtrail.stores.cells import ref_cells, ref_key, show_cell, untag, untag_all
 from backtrail.stores.rows import SqlTransaction, key_order
 from backtrail.stores.tables import Column, Table, in_foreign_key_order
 
@@ -55,8 +55,7 @@ class SqlRecord(Record):
         return self.cells[self.positions[name]]
 
     def image(self) -> Image:
-        tag = self.table.tag
-        return Image(self.table.shape, join_cells([tag(self.cells[at]) for at in self.positions.values()]))
+        return Image(self.table.shape, join_cells(self.table.tag_all([self.cells[at] for at in self.positions.values()])))
 
 
 class SqlStore(Store):
@@ -69,7 +68,7 @@ class SqlStore(Store):
         self.lock_timeout_ms = lock_timeout_ms
         self._engine: Engine | None = None
         self._tables: dict[str, Table] = {}
-        self._order: dict[frozenset[str], list[str]] = {}
+        self._order: dict[tuple[frozenset[str], frozenset[tuple[str, str]]], list[str]] = {}
 
     @property
     def engine(self) -> Engine:
@@ -159,11 +158,16 @@ class SqlStore(Store):
     def shape(self, table: str) -> Shape:
         return self.table(table).shape
 
-    def tables_in_order(self, names: frozenset[str]) -> list[str]:
-        """The tables, each after those it refers to."""
-        order = self._order.get(names)
+    def tables_in_order(self, names: frozenset[str], used: frozenset[tuple[str, str]] = frozenset()) -> list[str]:
+        """The tables, each after those it refers to.
+
+        Args:
+            names: the tables.
+            used: pairs of a table and another whose rows it refers to, beside the foreign keys.
+        """
+        order = self._order.get((names, used))
         if order is None:
-            order = self._order[names] = in_foreign_key_order(self.table(name) for name in names)
+            order = self._order[names, used] = in_foreign_key_order((self.table(name) for name in names), used)
         return order
 
     def check(self, migration: type[Migration]) -> None:
@@ -198,9 +202,8 @@ class SqlStore(Store):
         writes = [write for write in map(self._write, decision.changes) if write is not None]
         digest = hashlib.sha256()
         for write in writes:
-            tag = self.table(write.table).tag
             where = "" if write.ref is None else write.ref.key
-            cells = [repr(cell) if isinstance(cell, NewRow) else tag(cell) for cell in write.cells]
+            cells = self.table(write.table).tag_all([f"\1{cell!r}" if type(cell) is NewRow else cell for cell in write.cells])
             digest.update(
                 "\0".join([write.op, write.table, where, *write.columns, *cells, "\n"]).encode("utf-8", "surrogatepass")
             )
@@ -214,7 +217,10 @@ class SqlStore(Store):
             return Write("delete", table.name, ref=_told_apart(change.record), record=change.record)
         if isinstance(change, Update):
             return self._update(table, change)
-        columns, cells = self._copied(table, change) if change.source is not None else ([], [])
+        if change.source is None:
+            cells = [self._encode(table, name, value) for name, value in change.values.items()]
+            return Write("create", table.name, tuple(change.values), cells, row=change.row)
+        columns, cells = self._copied(table, change)
         for name, value in change.values.items():
             cell = self._encode(table, name, value)
             if name in columns:
@@ -252,12 +258,13 @@ class SqlStore(Store):
         return Write("update", table.name, tuple(columns), cells, ref=_told_apart(record), record=record) if columns else None
 
     def _encode(self, table: Table, name: str, value: Any) -> Any:
-        if value is None or isinstance(value, NewRow):
+        # Rows are told by their class: they are abstract mappings, of which isinstance asks ten times as long, for every cell.
+        if value is None or type(value) is NewRow:
             return value
         column = table.by_name[name]
         if column.generated:
             raise AuthorMistake(f"{table.name}.{name} is computed by the database and cannot be written: leave it out")
-        if isinstance(value, Row):
+        if type(value) is Row:
             key = ref_cells(value.record.ref.key)
             if len(key) != 1:
                 raise AuthorMistake(
@@ -387,12 +394,14 @@ class SqlStore(Store):
         return str(cells[0]) if len(cells) == 1 else json.dumps(cells, ensure_ascii=False, separators=(",", ":"))
 
     def records(self, images: Sequence[Image]) -> list[Record]:
-        records = []
+        records: list[SqlRecord] = []
         for image in images:
-            positions = {name: at for at, name in enumerate(image.shape.names)}
-            cells = [untag(cell) for cell in split_cells(image.data)]
-            records.append(SqlRecord(self.table(image.shape.table), cells, positions, whole=True))
-        return sorted(records, key=lambda record: key_order(record.table, record.positions)(record))
+            table, shape = self.table(image.shape.table), image.shape
+            positions = table.positions if shape is table.shape else {name: at for at, name in enumerate(shape.names)}
+            records.append(SqlRecord(table, untag_all(split_cells(image.data)), positions, whole=True))
+        if len(records) == 1:
+            return [*records]
+        return [*sorted(records, key=lambda record: key_order(record.table, record.positions)(record))]
 
 
 def ref_cells_shown(image: Image) -> str:

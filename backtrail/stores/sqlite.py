@@ -29,12 +29,13 @@ from backtrail.errors import (
     UsageError,
 )
 from backtrail.migration import Keys
-from backtrail.stores.cells import RawText, tag_stored
+from backtrail.stores.cells import RawText, tag_stored, tag_stored_all
 from backtrail.stores.rows import Cells, SqlTransaction
 from backtrail.stores.sql import SqlStore
 from backtrail.stores.tables import Column, ForeignKey, Table
 from backtrail.values import Opaque
 
+JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 RANKS = {int: 1, float: 1, str: 2, RawText: 2, bytes: 3}
 KEY_TYPES = {"integer": "int", "real": "number", "text": "text", "blob": "bytes"}
 
@@ -127,7 +128,7 @@ def encoder(table: str, name: str, declared: str) -> Callable[[Any], Any]:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return JSON.encode(value)
 
 
 def _stored(value: Any) -> Any:
@@ -351,12 +352,15 @@ class SqliteStore(SqlStore):
             for info in infos
         )
         unique = self._unique(connection, name)
-        targets = {row[0] for row in connection.exec_driver_sql('SELECT "table" FROM pragma_foreign_key_list(?)', (name,))}
+        # A foreign key may name its table in any case.
+        named = 'SELECT m.name FROM pragma_foreign_key_list(?) f JOIN sqlite_master m ON lower(m.name) = lower(f."table")'
+        targets = {row[0] for row in connection.exec_driver_sql(named, (name,))}
         return Table(
             name=name,
             sql=self.quote(name),
             columns=columns,
             tag=tag_stored,
+            tag_all=tag_stored_all,
             key=key or _unique_key(columns, unique),
             unique=frozenset(unique | ({frozenset(key)} if key else set())),
             targets=frozenset(targets),
@@ -417,21 +421,24 @@ class SqliteStore(SqlStore):
             return self.translate(error.orig)
         if isinstance(error, sa.exc.TimeoutError):
             return Retry("no free connection to the database")
-        name = getattr(error, "sqlite_errorname", "") or ""
-        # SQLite's own messages name tables, columns and constraints, never values.
-        message = str(error)
-        match name.split("_")[1] if name.startswith("SQLITE_") else "":
-            case "BUSY" | "LOCKED" | "PROTOCOL":
+        code = getattr(error, "sqlite_errorcode", 0)
+        message = str(error)  # SQLite's own messages name tables, columns and constraints, never values
+        match code & 255:  # the primary code (https://www.sqlite.org/rescode.html)
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:
                 return Retry("the database is locked by another writer")
-            case "CONSTRAINT" if name == "SQLITE_CONSTRAINT_TRIGGER":
-                return ConstraintFailed("a trigger refused the row")
-            case "CONSTRAINT" | "MISMATCH" | "TOOBIG" | "RANGE":
+            case sqlite3.SQLITE_CONSTRAINT if code == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+                return ConstraintFailed("a trigger refused the row")  # its message is the user's, and may quote data
+            case sqlite3.SQLITE_CONSTRAINT | sqlite3.SQLITE_MISMATCH | sqlite3.SQLITE_TOOBIG | sqlite3.SQLITE_RANGE:
                 return ConstraintFailed(message)
-            case "FULL" | "IOERR" | "NOMEM":
+            case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR | sqlite3.SQLITE_NOMEM:
                 return StorageFull(f"the database file cannot grow: {message}")
-            case "READONLY" | "PERM" | "AUTH" | "CANTOPEN":
+            case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_NOTADB:
+                return UnsuitableDatabase(f"{message}: check the path in database_url")
+            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
                 return PermissionMissing(f"the database file cannot be written: {message}")
-            case "SCHEMA" | "ERROR" if "no such" in message or "has no column" in message:
+            case sqlite3.SQLITE_SCHEMA:
+                return SchemaChanged(message)
+            case sqlite3.SQLITE_ERROR if "no such" in message or "has no column" in message:
                 return SchemaChanged(message)
             case _:
                 return DatabaseFault(f"{type(error).__name__}: {message}")

@@ -55,6 +55,8 @@ class Table:
     columns: tuple[Column, ...]
     tag: Callable[[Any], str]
     """Cell to tagged text."""
+    tag_all: Callable[[Iterable[Any]], list[str]]
+    """Cells to tagged texts."""
     key: tuple[str, ...]
     """The primary key, or a unique key without NULL; empty where there is none."""
     unique: frozenset[frozenset[str]] = frozenset()
@@ -108,8 +110,16 @@ class Table:
         return tuple(column.name for column in self.columns if not column.generated)
 
 
-def in_foreign_key_order(tables: Iterable[Table]) -> list[str]:
-    """The tables' names, each after those it refers to; circles are broken where they are met."""
+def in_foreign_key_order(tables: Iterable[Table], used: Iterable[tuple[str, str]] = ()) -> list[str]:
+    """The tables' names, each after those it refers to; circles are broken where they are met.
+
+    Args:
+        tables: the tables.
+        used: pairs of a table and another whose rows it refers to, beside the foreign keys.
+    """
+    also: dict[str, set[str]] = {}
+    for name, target in used:
+        also.setdefault(name, set()).add(target)
     by_name = {table.name: table for table in tables}
     done: list[str] = []
     open_: set[str] = set()
@@ -118,7 +128,7 @@ def in_foreign_key_order(tables: Iterable[Table]) -> list[str]:
         if name in done or name in open_ or name not in by_name:
             return
         open_.add(name)
-        for target in sorted(by_name[name].targets):
+        for target in sorted(by_name[name].targets | also.get(name, set())):
             visit(target)
         open_.discard(name)
         done.append(name)

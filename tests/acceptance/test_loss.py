@@ -17,7 +17,7 @@ from tests.acceptance.world import SLOWLY, World
 from tests.processes import gone, those_with
 from tests.servers import until
 
-USERS = 3000
+USERS = 2000
 AT_ONCE_S = 15
 """Within how many seconds after a loss a campaign goes on."""
 
@@ -44,7 +44,11 @@ def completed(world: World, before: list[tuple[object, ...]]) -> None:
     world.demand_migrated(before)
 
 
-@pytest.mark.parametrize("whole", ["the worker alone", "its session", "everything"])
+@pytest.mark.parametrize(
+    ("alone", "whole"),
+    [("sqlite", "the worker alone"), ("postgres", "its session"), ("sqlite", "everything"), ("postgres", "everything")],
+    indirect=["alone"],
+)
 def test_a_worker_killed_with_signal_9(alone: World, whole: str) -> None:
     """What the killed worker started ends by itself, and a new worker goes on at once where it was."""
     alone.write(SLOWLY)
@@ -136,7 +140,7 @@ def test_connections_to_the_database_are_cut(alone_postgres: World) -> None:
         thread = threading.Thread(target=cutter)
         thread.start()
         try:
-            world.until_done("c1", 2000)
+            world.until_done("c1", 1500)
         finally:
             stop.set()
             thread.join()

@@ -28,7 +28,7 @@ def settled(world: World, campaign: str) -> int:
 
 def test_pause_resume_and_cancel(world: World) -> None:
     """Each takes effect within one batch a process, and says what it did; what is done stays done, once."""
-    world.write(SLOWLY)
+    world.write(SLOWLY.replace("0.002", "0.006"))
     world.populate(USERS)
     before = world.users()
     place = world.place

@@ -15,7 +15,16 @@ from tests.engine import Engine, migration
 HARD: dict[str, list[str]] = {
     "double precision": ["'-0'", "'NaN'", "'Infinity'", "'-Infinity'", "0.1", "1e-320", "1.7976931348623157e308", "5e-324"],
     "real": ["'-0'", "'NaN'", "0.1", "1e-45", "16777217"],
-    "numeric": ["1.10", "1.1", "'NaN'", "'Infinity'", "'-Infinity'", "1e-1000", "123456789012345678901234567890.1234567890", "0.00"],
+    "numeric": [
+        "1.10",
+        "1.1",
+        "'NaN'",
+        "'Infinity'",
+        "'-Infinity'",
+        "1e-1000",
+        "123456789012345678901234567890.1234567890",
+        "0.00",
+    ],
     "numeric(12,4)": ["1.1", "0", "-99999999.9999"],
     "smallint": ["-32768"],
     "bigint": ["-9223372036854775808", "9223372036854775807"],
@@ -41,15 +50,42 @@ HARD: dict[str, list[str]] = {
     '"char"': [r"'a'", "''", r"'\377'"],
     "name": ["'a b'"],
     "bytea": [r"'\x'", r"'\x00ff5c78'", r"'abc\\\000'"],
-    "json": ["'{\"a\" : 1,  \"a\":2}'", "' null '", "'[1.10, -0, 1e2]'", "'\"\\u00e4\"'", "E'{\\n\"b\":1,\\t\"a\":2}'"],
-    "jsonb": ["'null'", "'{\"a\": 1.10, \"b\": -0}'", "'1.0'", "'1.00'", "'\"\\u00e4\"'", "'[]'", "'1e400'", "'12345678901234567890.123456789'"],
+    "json": ['\'{"a" : 1,  "a":2}\'', "' null '", "'[1.10, -0, 1e2]'", "'\"\\u00e4\"'", 'E\'{\\n"b":1,\\t"a":2}\''],
+    "jsonb": [
+        "'null'",
+        '\'{"a": 1.10, "b": -0}\'',
+        "'1.0'",
+        "'1.00'",
+        "'\"\\u00e4\"'",
+        "'[]'",
+        "'1e400'",
+        "'12345678901234567890.123456789'",
+    ],
     "date": ["'0044-03-15 BC'", "'infinity'", "'-infinity'", "'2020-02-29'", "'12020-01-01'", "'5874897-12-31'"],
     "timestamp": ["'infinity'", "'0044-03-15 12:00:00 BC'", "'2020-01-01 00:00:00.000001'", "'294276-12-31 23:59:59.999999'"],
-    "timestamptz": ["'-infinity'", "'2020-06-01 12:00:00+05:30'", "'4713-01-01 00:00:00+00 BC'", "'2020-01-01 00:00:00.1Z'", "'9999-12-31 23:59:59-12'"],
+    "timestamptz": [
+        "'-infinity'",
+        "'2020-06-01 12:00:00+05:30'",
+        "'4713-01-01 00:00:00+00 BC'",
+        "'2020-01-01 00:00:00.1Z'",
+        "'9999-12-31 23:59:59-12'",
+    ],
     "timestamp(3)": ["'2020-01-01 00:00:00.1239'"],
     "time": ["'24:00'", "'00:00:00.000001'", "'23:59:59.999999'"],
     "timetz": ["'24:00:00-12'", "'12:00+05:30:15'", "'00:00+15:59'"],
-    "interval": ["'1 mon'", "'30 days'", "'1 day'", "'24:00:00'", "'1 year -2 mons +3 days -04:05:06.789'", "'-1 day +02:00'", "'-00:00:00.000001'", "'0'", "'178000000 years'", "'1 day -1 sec'", "'3000000 hours'"],
+    "interval": [
+        "'1 mon'",
+        "'30 days'",
+        "'1 day'",
+        "'24:00:00'",
+        "'1 year -2 mons +3 days -04:05:06.789'",
+        "'-1 day +02:00'",
+        "'-00:00:00.000001'",
+        "'0'",
+        "'178000000 years'",
+        "'1 day -1 sec'",
+        "'3000000 hours'",
+    ],
     "interval(0)": ["'1.6 sec'"],
     "uuid": ["'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'"],
     "money": ["'1234567.89'", "'-0.01'"],
@@ -338,7 +374,9 @@ def test_a_trigger_that_no_rollback_can_undo_is_named(on_postgres: Engine) -> No
         "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.touched := OLD.touched + 1; RETURN NEW; END $$;"
         "CREATE TRIGGER touch BEFORE UPDATE ON old FOR EACH ROW EXECUTE FUNCTION touch()"
     )
-    cls = migration(lambda entity: entity.update(entity.one("old"), {"a": 1}), keys=Keys("old", "id"), reads=READS, writes=("old",))
+    cls = migration(
+        lambda entity: entity.update(entity.one("old"), {"a": 1}), keys=Keys("old", "id"), reads=READS, writes=("old",)
+    )
     assert on_postgres.migrate(cls)["migrated"] == 4
     after = on_postgres.dump("old")
     assert on_postgres.rollback(cls)["failed"] == 4
@@ -350,7 +388,13 @@ def test_a_trigger_that_no_rollback_can_undo_is_named(on_postgres: Engine) -> No
 def test_settings_of_the_database_change_nothing(on_postgres: Engine) -> None:
     """A database whose own settings print values in other ways gives and takes the same images."""
     name = on_postgres.query("SELECT current_database()")[0][0]
-    for setting in ("datestyle = 'SQL, DMY'", "intervalstyle = 'iso_8601'", "timezone = 'Asia/Kathmandu'", "bytea_output = 'escape'", "extra_float_digits = -2"):
+    for setting in (
+        "datestyle = 'SQL, DMY'",
+        "intervalstyle = 'iso_8601'",
+        "timezone = 'Asia/Kathmandu'",
+        "bytea_output = 'escape'",
+        "extra_float_digits = -2",
+    ):
         on_postgres.script(f"ALTER DATABASE {name} SET {setting}")
     hard_tables(on_postgres)
     on_postgres.script("SET extra_float_digits = 3; UPDATE old SET c0 = 0.30000000000000004 WHERE id = 0")
@@ -377,7 +421,9 @@ def test_partitions_and_inheritance(on_postgres: Engine) -> None:
 
 def test_a_column_that_was_dropped_or_added_since(on_postgres: Engine) -> None:
     """A row whose table lost a column of the image cannot be restored: it is refused and named, and nothing changes."""
-    on_postgres.script("CREATE TABLE old (id int PRIMARY KEY, a int, b text); INSERT INTO old SELECT g, g, 'b' FROM generate_series(1, 3) g")
+    on_postgres.script(
+        "CREATE TABLE old (id int PRIMARY KEY, a int, b text); INSERT INTO old SELECT g, g, 'b' FROM generate_series(1, 3) g"
+    )
     cls = migration(lambda entity: entity.delete(entity.one("old")), keys=Keys("old", "id"), reads=READS, writes=("old",))
     assert on_postgres.migrate(cls)["migrated"] == 3
     on_postgres.script("ALTER TABLE old ADD c int DEFAULT 5")

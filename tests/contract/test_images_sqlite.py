@@ -84,7 +84,9 @@ READS = (Rows("old", by="id"),)
 def hard_tables(engine: Engine, options: str = "") -> None:
     """`old` and `twin` with every value in a column of every type."""
     columns = ", ".join(f"{name} {kind}" for name, kind in zip(COLUMNS, TYPES, strict=True))
-    engine.script("".join(f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, note TEXT, {columns}) {options};" for name in ("old", "twin")))
+    engine.script(
+        "".join(f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, note TEXT, {columns}) {options};" for name in ("old", "twin"))
+    )
     connection = engine.sqlite()
     connection.execute("BEGIN")
     for at, value in enumerate(STORED):
@@ -146,7 +148,9 @@ def test_every_value_in_every_column(on_sqlite: Engine, what: str, options: str)
 
 
 def _columns(engine: Engine, name: str) -> tuple[list[Any], list[Any]]:
-    engine.script(f"CREATE TABLE a_{name} AS SELECT id, {name} AS v FROM old; CREATE TABLE b_{name} AS SELECT id, {name} AS v FROM twin")
+    engine.script(
+        f"CREATE TABLE a_{name} AS SELECT id, {name} AS v FROM old; CREATE TABLE b_{name} AS SELECT id, {name} AS v FROM twin"
+    )
     return [row[1:] for row in engine.dump(f"a_{name}")], [row[1:] for row in engine.dump(f"b_{name}")]
 
 
@@ -154,7 +158,9 @@ def test_untouched_columns_of_an_updated_row(on_sqlite: Engine) -> None:
     """Only the named column of an updated row changes."""
     hard_tables(on_sqlite)
     before = on_sqlite.dump("old")
-    cls = migration(lambda entity: entity.update(entity.one("old"), {"note": "m"}), keys=Keys("old", "id"), reads=READS, writes=("old",))
+    cls = migration(
+        lambda entity: entity.update(entity.one("old"), {"note": "m"}), keys=Keys("old", "id"), reads=READS, writes=("old",)
+    )
     on_sqlite.migrate(cls)
     after = on_sqlite.dump("old")
     assert after != before
@@ -198,7 +204,9 @@ def test_primary_keys_of_every_class(on_sqlite: Engine, key: str, values: list[A
     if options and "PRIMARY" not in key:
         options = ""
     column, _, rest = key.partition(", ")
-    on_sqlite.script(f"CREATE TABLE old ({column}, owner INTEGER, a INTEGER{', ' + rest if rest else ''}) {options}; CREATE TABLE users (id INTEGER PRIMARY KEY)")
+    on_sqlite.script(
+        f"CREATE TABLE old ({column}, owner INTEGER, a INTEGER{', ' + rest if rest else ''}) {options}; CREATE TABLE users (id INTEGER PRIMARY KEY)"
+    )
     for at, value in enumerate(values):
         on_sqlite.execute("INSERT INTO old VALUES (?, ?, 0)", value, at % 3)
     on_sqlite.script("INSERT INTO users VALUES (0), (1), (2)")
@@ -219,7 +227,9 @@ def test_primary_keys_of_every_class(on_sqlite: Engine, key: str, values: list[A
 
 def test_keys_that_are_not_utf8(on_sqlite: Engine) -> None:
     """Primary keys of invalid UTF-8 name their rows exactly."""
-    on_sqlite.script("CREATE TABLE old (k TEXT PRIMARY KEY, owner INTEGER, a INTEGER); CREATE TABLE users (id INTEGER PRIMARY KEY); INSERT INTO users VALUES (1)")
+    on_sqlite.script(
+        "CREATE TABLE old (k TEXT PRIMARY KEY, owner INTEGER, a INTEGER); CREATE TABLE users (id INTEGER PRIMARY KEY); INSERT INTO users VALUES (1)"
+    )
     for raw in (b"\xff", b"\xfe", b"a"):
         on_sqlite.execute("INSERT INTO old VALUES (CAST(? AS TEXT), 1, 0)", raw)
 
@@ -240,7 +250,10 @@ def test_null_in_a_primary_key(on_sqlite: Engine) -> None:
         "CREATE TABLE users (id INTEGER PRIMARY KEY); INSERT INTO users VALUES (1), (2), (3)"
     )
     cls = migration(
-        lambda entity: entity.update(entity.one("old"), {"a": 9}), keys=Keys("users", "id"), reads=(Rows("old", by="owner"),), writes=("old",)
+        lambda entity: entity.update(entity.one("old"), {"a": 9}),
+        keys=Keys("users", "id"),
+        reads=(Rows("old", by="owner"),),
+        writes=("old",),
     )
     assert (on_sqlite.migrate(cls)["migrated"], set(on_sqlite.failures(cls))) == (1, {"1", "2"})
     assert on_sqlite.query("SELECT a FROM old ORDER BY owner") == [(1,), (2,), (9,)]
@@ -252,12 +265,30 @@ def test_null_in_a_primary_key(on_sqlite: Engine) -> None:
 
 def test_odd_names(on_sqlite: Engine) -> None:
     """Columns called `order`, or with quotes, marks of parameters, percent signs and spaces, also beside text that is not UTF-8."""
-    names = ["order", "MixedCase", 'q"uote', "per%cent", "what?", ":x", "@y", "$z", "a b", "t", "k", "column1", "ünï", "rowid", "oid"]
+    names = [
+        "order",
+        "MixedCase",
+        'q"uote',
+        "per%cent",
+        "what?",
+        ":x",
+        "@y",
+        "$z",
+        "a b",
+        "t",
+        "k",
+        "column1",
+        "ünï",
+        "rowid",
+        "oid",
+    ]
     quoted = ['"' + name.replace('"', '""') + '"' for name in names]
     columns = ", ".join(f"{name} DEFAULT 'd'" for name in quoted)
-    on_sqlite.script(f'CREATE TABLE "o""ld ?" ("Id?" INTEGER PRIMARY KEY, {columns}); CREATE TABLE "new %" ("Id?" INTEGER PRIMARY KEY, {columns})')
+    on_sqlite.script(
+        f'CREATE TABLE "o""ld ?" ("Id?" INTEGER PRIMARY KEY, {columns}); CREATE TABLE "new %" ("Id?" INTEGER PRIMARY KEY, {columns})'
+    )
     for at in range(5):
-        on_sqlite.execute(f'INSERT INTO "o""ld ?" ("Id?", "what?") VALUES (?, CAST(? AS TEXT))', at, b"\xff" if at % 2 else b"x")
+        on_sqlite.execute('INSERT INTO "o""ld ?" ("Id?", "what?") VALUES (?, CAST(? AS TEXT))', at, b"\xff" if at % 2 else b"x")
 
     def all_of_it(entity: Any) -> None:
         row = entity.one('o"ld ?')
@@ -283,7 +314,9 @@ def test_what_the_database_changes_is_what_counts(on_sqlite: Engine) -> None:
 
     cls = migration(build, keys=Keys("old", "id"), reads=READS, writes=("fresh",))
     assert on_sqlite.migrate(cls)["migrated"] == 10
-    assert on_sqlite.query("SELECT typeof(id), typeof(a), typeof(b), c, tag FROM fresh WHERE id = '3'") == [("text", "integer", "real", 7, "tagged3")]
+    assert on_sqlite.query("SELECT typeof(id), typeof(a), typeof(b), c, tag FROM fresh WHERE id = '3'") == [
+        ("text", "integer", "real", 7, "tagged3")
+    ]
     assert on_sqlite.rollback(cls)["rolled_back"] == 10
     assert on_sqlite.query("SELECT count(*) FROM fresh") == [(0,)]
 

@@ -124,14 +124,19 @@ def test_several_reads_of_one_table(engine: Engine) -> None:
 
 def test_via_a_row_of_other_columns(engine: Engine) -> None:
     """`via` works through rows of which only some columns are read."""
-    reads = (Rows("contexts", by="user_id", columns=["kind"]), Rows("profiles", by="context_id", via="contexts.id", columns=["place"]))
+    reads = (
+        Rows("contexts", by="user_id", columns=["kind"]),
+        Rows("profiles", by="context_id", via="contexts.id", columns=["place"]),
+    )
     found = seen(engine, ids("profiles", "place"), *reads)
     assert found[1] == "[(None,), ('y',), ('x',)]"
 
 
 def test_a_view_can_be_read(engine: Engine) -> None:
     """A view has no primary key and no locks, and can be read with `columns=` or whole."""
-    engine.script("CREATE TABLE late (id integer PRIMARY KEY, v integer); CREATE VIEW doubled AS SELECT id, v * 2 AS w FROM late; INSERT INTO late VALUES (1, 5), (2, 6)")
+    engine.script(
+        "CREATE TABLE late (id integer PRIMARY KEY, v integer); CREATE VIEW doubled AS SELECT id, v * 2 AS w FROM late; INSERT INTO late VALUES (1, 5), (2, 6)"
+    )
     found = seen(engine, ids("doubled", "w"), Rows("doubled", by="id"))
     assert (found[1], found[2]) == ("[(10,)]", "[(12,)]")
 

@@ -14,7 +14,9 @@ from tests.engine import Engine, migration
 
 def test_an_edit_between_read_and_commit_waits(engine: Engine) -> None:
     """Somebody who edits a row that was just read waits for the commit: the edit is there afterwards, and nothing was lost."""
-    engine.script("CREATE TABLE users (id integer PRIMARY KEY, name text, score integer); CREATE TABLE people (id integer PRIMARY KEY, name text)")
+    engine.script(
+        "CREATE TABLE users (id integer PRIMARY KEY, name text, score integer); CREATE TABLE people (id integer PRIMARY KEY, name text)"
+    )
     engine.script("INSERT INTO users VALUES (1, 'old', 0), (2, 'old', 0)")
     editor = threading.Thread(target=engine.execute, args=("UPDATE users SET name = 'edited' WHERE id = ?", 1))
     committed = threading.Event()
@@ -38,7 +40,9 @@ def test_an_edit_between_read_and_commit_waits(engine: Engine) -> None:
 
 def test_an_application_that_goes_on_writing(engine: Engine) -> None:
     """An application counts up all the time in rows that are not migrated yet: what is migrated is the last count."""
-    engine.script("CREATE TABLE users (id integer PRIMARY KEY, n integer, done integer); CREATE TABLE people (id integer PRIMARY KEY, n integer)")
+    engine.script(
+        "CREATE TABLE users (id integer PRIMARY KEY, n integer, done integer); CREATE TABLE people (id integer PRIMARY KEY, n integer)"
+    )
     for at in range(60):
         engine.execute("INSERT INTO users VALUES (?, 0, 0)", at)
     stop = threading.Event()
@@ -109,7 +113,9 @@ def test_a_row_that_refers_to_one_that_goes(on_postgres: Engine) -> None:
         other.execute("INSERT INTO notes VALUES (7, 2)")
         committer = threading.Timer(0.4, other.commit)
         cls = migration(
-            lambda entity: committer.start() if entity.key == 2 and not committer.ident else None or entity.delete(entity.one("users")),
+            lambda entity: (
+                committer.start() if entity.key == 2 and not committer.ident else None or entity.delete(entity.one("users"))
+            ),
             keys=Keys("users", "id"),
             reads=(Rows("users", by="id"),),
             writes=("users",),

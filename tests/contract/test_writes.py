@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from backtrail import Keys, Rows
 from tests.engine import Engine, migration
+from worker import isolate
+from worker.execute import execute
 
 
 def users(engine: Engine, number: int = 5) -> None:
@@ -54,6 +58,30 @@ def test_rows_as_values_of_serial_keys(engine: Engine) -> None:
     assert sorted(joined) == [(at, f"{at}.{i}") for at in range(1, 6) for i in range(2)]
 
 
+@pytest.mark.parametrize("keyed", [False, True])
+def test_order_without_foreign_keys(engine: Engine, monkeypatch: pytest.MonkeyPatch, keyed: bool) -> None:
+    """Rows that stand for new rows are written after those at the first try, also where no foreign key says so."""
+    users(engine)
+    reference = "integer REFERENCES ZOO (id)" if keyed else "integer"
+    engine.script(
+        f"CREATE TABLE zoo (id {serial(engine)}, name text); CREATE TABLE ape (id {serial(engine)}, zoo_id {reference})"
+    )
+    tries = []
+
+    def counted(*arguments: Any, **options: Any) -> None:
+        tries.append(options["ordered"])
+        execute(*arguments, **options)
+
+    monkeypatch.setattr(isolate, "execute", counted)
+    cls = migration(
+        lambda entity: entity.create("ape", {"zoo_id": entity.create("zoo", {"name": str(entity.key)})}),
+        keys=Keys("users", "id"),
+        writes=("ape", "zoo"),
+    )
+    assert engine.migrate(cls)["migrated"] == 5
+    assert tries == [False]
+
+
 def test_self_references(engine: Engine) -> None:
     """A tree of new rows of one table, parents first, deleted children first."""
     users(engine)
@@ -95,7 +123,9 @@ def test_circular_references(engine: Engine) -> None:
             "ALTER TABLE a ADD FOREIGN KEY (b_id) REFERENCES b (id) DEFERRABLE INITIALLY DEFERRED"
         )
     else:
-        engine.script("DROP TABLE a; CREATE TABLE a (id text PRIMARY KEY, b_id text REFERENCES b (id)); CREATE TABLE b (id text PRIMARY KEY, a_id text NOT NULL REFERENCES a (id))")
+        engine.script(
+            "DROP TABLE a; CREATE TABLE a (id text PRIMARY KEY, b_id text REFERENCES b (id)); CREATE TABLE b (id text PRIMARY KEY, a_id text NOT NULL REFERENCES a (id))"
+        )
 
     def build(entity: Any) -> None:
         b_id = str(entity.new_uuid("b"))
@@ -109,7 +139,9 @@ def test_circular_references(engine: Engine) -> None:
 def test_rows_that_stand_for_each_other(engine: Engine) -> None:
     """A row that is used before it is created is found where it has a key of its own; where not, the circle is named."""
     users(engine, 3)
-    engine.script(f"CREATE TABLE a (id text PRIMARY KEY, b_id text); CREATE TABLE b (id text PRIMARY KEY, a_id text); CREATE TABLE s (id {serial(engine)}, t_id integer); CREATE TABLE t (id {serial(engine)}, s_id integer)")
+    engine.script(
+        f"CREATE TABLE a (id text PRIMARY KEY, b_id text); CREATE TABLE b (id text PRIMARY KEY, a_id text); CREATE TABLE s (id {serial(engine)}, t_id integer); CREATE TABLE t (id {serial(engine)}, s_id integer)"
+    )
 
     def known(entity: Any) -> None:
         a = entity.create("a", {"id": str(entity.new_uuid("a"))})
@@ -153,7 +185,9 @@ def test_a_chain_of_unique_values(engine: Engine) -> None:
     users(engine)
     engine.script("CREATE TABLE slots (id integer PRIMARY KEY, user_id integer, place integer UNIQUE)")
     for at in range(1, 6):
-        engine.script(f"INSERT INTO slots VALUES ({at * 10}, {at}, {at * 10}), ({at * 10 + 1}, {at}, {at * 10 + 1}), ({at * 10 + 2}, {at}, {at * 10 + 2})")
+        engine.script(
+            f"INSERT INTO slots VALUES ({at * 10}, {at}, {at * 10}), ({at * 10 + 1}, {at}, {at * 10 + 1}), ({at * 10 + 2}, {at}, {at * 10 + 2})"
+        )
 
     def shift(entity: Any) -> None:
         for row in reversed(entity.rows("slots")):
@@ -198,7 +232,9 @@ def test_composite_keys_that_refer(engine: Engine) -> None:
 def test_a_key_of_several_columns_is_no_value(engine: Engine) -> None:
     """A row whose key has several columns cannot stand as one value, and that is said."""
     users(engine, 2)
-    engine.script("CREATE TABLE plot (x integer, y integer, PRIMARY KEY (x, y)); CREATE TABLE house (id integer PRIMARY KEY, plot integer)")
+    engine.script(
+        "CREATE TABLE plot (x integer, y integer, PRIMARY KEY (x, y)); CREATE TABLE house (id integer PRIMARY KEY, plot integer)"
+    )
 
     def build(entity: Any) -> None:
         entity.create("house", {"id": entity.key, "plot": entity.create("plot", {"x": entity.key, "y": 1})})
@@ -212,13 +248,23 @@ def test_what_changes_nothing_writes_nothing(engine: Engine) -> None:
     """An update to the values that are there leaves no event and no write."""
     users(engine)
     cls = migration(
-        lambda entity: entity.update(entity.one("users"), dict(entity.one("users")) if entity.key > 2 else {"name": "new"}, ["name"] if entity.key == 2 else ()),
+        lambda entity: entity.update(
+            entity.one("users"),
+            dict(entity.one("users")) if entity.key > 2 else {"name": "new"},
+            ["name"] if entity.key == 2 else (),
+        ),
         keys=Keys("users", "id"),
         reads=(Rows("users", by="id"),),
         writes=("users",),
     )
     assert engine.migrate(cls)["failed"] == 0
-    assert [len([event for event in engine.events(cls, str(at)) if event.kind == "updated"]) for at in range(1, 6)] == [1, 1, 0, 0, 0]
+    assert [len([event for event in engine.events(cls, str(at)) if event.kind == "updated"]) for at in range(1, 6)] == [
+        1,
+        1,
+        0,
+        0,
+        0,
+    ]
 
 
 def test_rows_of_nothing_but_defaults(engine: Engine) -> None:

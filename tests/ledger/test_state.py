@@ -24,7 +24,9 @@ STATES = ("", "failed", "vanished", "migrated", "rolled_back")
 
 
 def campaign(kind: Any, options: dict[str, Any], number: int = 5) -> Campaign:
-    return Campaign(number, "m", "m", kind, "running", options, {}, ("int",), "", 0, 0, "me", None, None, {}, fed=True, opened_at=0)
+    return Campaign(
+        number, "m", "m", kind, "running", options, {}, ("int",), "", 0, 0, "me", None, None, {}, fed=True, opened_at=0
+    )
 
 
 @pytest.mark.parametrize(("kind", "options", "actions"), TABLE)

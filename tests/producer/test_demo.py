@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,13 +115,24 @@ def test_the_settings_broker_is_left_alone(place):
     place.run("demo", "--users", "10", BACKTRAIL_BROKER_URL="redis://127.0.0.1:1/0")
 
 
+def test_what_lies_in_the_users_folder_hides_nothing(place):
+    """A project may have a worker.py and a producer of its own."""
+    for name in ("worker", "producer", "ledger", "celery"):
+        (place.folder / f"{name}.py").write_text("raise SystemExit('this one is not meant')")
+    command = [sys.executable, "-P", "-m", "producer.cli", "demo", "--users", "10"]
+    done = subprocess.run(
+        command, cwd=place.folder, env=place.environment(), capture_output=True, text=True, timeout=90, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_nothing_outlives_it(place, number):
     """However it is ended while the worker works, worker, feeder and broker end too."""
     with place.program("demo", "producer.cli", "demo", "--users", "5000") as program:
         program.says("Migrate everybody")
         family = running(place)
-        assert any("celery" in " ".join(one.cmdline()) for one in family if one.is_running())
+        assert any("-m worker" in " ".join(one.cmdline()) for one in family if one.is_running())
         assert len(family) > 5
         os.kill(program.pid, number)
         code = program.process.wait(40)
@@ -132,7 +144,7 @@ def test_a_worker_that_dies_is_told(place):
     """Exit code 1, with what happened and the log of the worker, and nothing is left."""
     with place.program("demo", "producer.cli", "demo", "--users", "5000") as program:
         program.says("Migrate everybody")
-        workers = [one for one in running(place) if "celery" in " ".join(one.cmdline())]
+        workers = [one for one in running(place) if "-m worker" in " ".join(one.cmdline())]
         assert workers
         for one in workers:
             one.kill()
@@ -170,7 +182,7 @@ def test_json_of_a_failure_is_one_document(place):
     """A story that cannot go on says so in JSON too."""
     with place.program("demo", "producer.cli", "demo", "--users", "5000", "--json") as program:
         until(lambda: [one for one in running(place) if "producer.feed" in " ".join(one.cmdline())], what="a feeder")
-        for one in [one for one in running(place) if "celery" in " ".join(one.cmdline())]:
+        for one in [one for one in running(place) if "-m worker" in " ".join(one.cmdline())]:
             one.kill()
         assert program.process.wait(40) == 1
         text = program.text

@@ -1,0 +1,220 @@
+"""Every wrong input that the contract lists: exit code 2, one clear line on standard error, no traceback, and nothing created."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+from tests.acceptance.conftest import a_place
+from tests.acceptance.world import SPLIT_NAMES, World, connected, dump, execute, ledger, rows
+from tests.processes import Answer, Place
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def stage(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[World]:
+    """A world with five users that no campaign was ever opened in."""
+    with a_place(request.param, postgres_url) as place:
+        world = World(place, "w")
+        world.write()
+        world.populate(5)
+        yield world
+
+
+def refused(place: Place, *arguments: str, words: str) -> Answer:
+    """The answer to a command that cannot be meant so."""
+    answer = place.run(*arguments, code=2)
+    lines = answer.err.strip().splitlines()
+    assert len(lines) == 1, answer
+    assert lines[0].startswith("backtrail: ") and words in lines[0], answer
+    assert "Traceback" not in answer.err and answer.out == "", answer
+    return answer
+
+
+WRONG = [
+    (["enqueue", "w.pyy"], "w.pyy"),
+    (["enqueue", "nowhere.py"], "nowhere.py"),
+    (["enqueue", "unified-profil"], "did you mean 'unified-profile'"),
+    (["enqueue", "no.module:Class"], "no"),
+    (["enqueue", "w.py:Nobody"], "SplitNames"),
+    (["enqueue", "w.py", "--only", "99"], "'99'"),
+    (["enqueue", "w.py", "--only", "x"], "int"),
+    (["enqueue", "w.py", "--only-from", "nowhere.txt"], "nowhere.txt"),
+    (["enqueue", "w.py", "--sample", "200%"], "200%"),
+    (["enqueue", "w.py", "--limit", "0"], "0"),
+    (["enqueue", "w.py", "--param", "speed=1"], "speed"),
+    (["enqueue", "w.py", "--param", "speed"], "speed"),
+    (["enqueue", "w.py", "--dry-run", "--only", "99"], "'99'"),
+    (["enqueue"], "MIGRATION"),
+    (["enque", "w.py"], "enqueue"),
+    (["enqueue", "w.py", "--onyl", "1"], "--only"),
+    (["rerun", "w.py"], "--failed"),
+    (["rerun", "w.py", "--failed", "--stale"], "one of"),
+    (["rerun", "w.py", "--only", "99"], "'99'"),
+    (["rollback", "w.py"], "--all"),
+    (["rollback", "w.py", "--all", "--only", "1"], "one of"),
+    (["rollback", "w.py", "--campaign", "c9"], "c"),
+    (["rollback", "w.py", "--all", "--on-drift", "ignore"], "refuse"),
+    (["status", "c9"], "campaign"),
+    (["pause", "c9"], "campaign"),
+    (["resume", "c9"], "campaign"),
+    (["cancel", "x"], "campaign"),
+    (["history", "w.py", "99"], "99"),
+    (["verify", "w.py"], "verify"),
+    (["new", "Bad Name"], "Bad Name"),
+    (["enqueue", "table.py"], "did you mean 'w_people'"),
+    (["enqueue", "column.py"], "did you mean 'id'"),
+    (["enqueue", "broken.py"], "line 1"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG, ids=[" ".join(arguments) for arguments, _ in WRONG])
+def test_what_cannot_be_meant(stage: World, arguments: list[str], words: str) -> None:
+    """Names, keys and options that are not there are answered with the nearest right thing."""
+    folder = stage.place.folder
+    (folder / "table.py").write_text(SPLIT_NAMES.replace("PRE", "w").replace('"w_people")', '"w_peopel")'))
+    (folder / "column.py").write_text(SPLIT_NAMES.replace("PRE", "w").replace('Keys("w_users", "id")', 'Keys("w_users", "idd")'))
+    (folder / "broken.py").write_text("class ( :\n")
+    before = dump(stage.url)
+    refused(stage.place, *arguments, words=words)
+    assert dump(stage.url) == before
+
+
+def test_after_a_campaign(world: World) -> None:
+    """What is not there is told from what is, also once there is a ledger: keys, campaigns, and another migration's campaign."""
+    world.populate(5)
+    campaign = world.enqueue()["campaign"]
+    other = world.prefix + "_other.py"
+    (world.place.folder / other).write_text(SPLIT_NAMES.replace("PRE-split", "PRE-other").replace("PRE", world.prefix))
+    before = dump(world.url, but=("workers", "leases"))
+    refused(world.place, "status", "c999", words="c")
+    refused(world.place, "history", world.source, "99", words="99")
+    refused(world.place, "verify", world.source, "--only", "99", words="99")
+    refused(world.place, "rollback", other, "--campaign", campaign, words=world.name)
+    refused(world.place, "cancel", campaign, words="completed")
+    assert dump(world.url, but=("workers", "leases")) == before
+
+
+ADDRESSES = [
+    ("", "database_url"),
+    ("data.db", "URL"),
+    ("postgrsql://localhost/x", "did you mean postgres"),
+    ("sqlite:///:memory:", "memory"),
+    ("sqlite:///nowhere.db", "nowhere.db"),
+    ("sqlite:////", "folder"),
+    ("postgresql://u:s3cret@127.0.0.1:1/x", "does not answer"),
+    ("postgresql://u:s3cret@host:port/x", "port"),
+    ("mysql://u:s3cret@host/x", "mysql"),
+]
+
+
+@pytest.mark.parametrize(("url", "words"), ADDRESSES)
+def test_addresses_of_databases(alone_sqlite: World, url: str, words: str) -> None:
+    """An address that is none, or where nobody answers, is told without its password, and no file is made."""
+    before = sorted(path.name for path in alone_sqlite.place.folder.iterdir())
+    answer = refused(replace(alone_sqlite.place, database=url), "enqueue", alone_sqlite.source, words=words)
+    assert "s3cret" not in answer.err
+    assert sorted(path.name for path in alone_sqlite.place.folder.iterdir() if path.name != "__pycache__") == before
+
+
+def test_brokers_that_cannot_be_used(alone_sqlite: World) -> None:
+    """A broker that is not there, or refuses the password, is told before anything is changed, and its password is not."""
+    alone_sqlite.populate(5)
+    before = dump(alone_sqlite.url)
+    with servers.valkey("--requirepass", "right") as broker:
+        wrong = broker.replace("redis://", "redis://:s3cret@")
+        for url, words in [
+            (wrong, "broker"),
+            (broker, "broker"),
+            (f"redis://:s3cret@127.0.0.1:{servers.free_port()}/0", "cannot be used"),
+            ("rabbit://x", "rabbit"),
+        ]:
+            for command in (["enqueue", alone_sqlite.source], ["worker"]):
+                answer = refused(replace(alone_sqlite.place, broker=url), *command, words=words)
+                assert "s3cret" not in answer.err
+    assert dump(alone_sqlite.url) == before
+
+
+def test_a_file_that_cannot_be_written(alone_sqlite: World) -> None:
+    """A read-only SQLite file, or one that is no database, is told before the start."""
+    alone_sqlite.populate(5)
+    file = Path(alone_sqlite.url.removeprefix("sqlite:///"))
+    other = file.parent / "other.db"
+    other.write_text("This is no database, but it is long enough to be read as the header of one. " * 10)
+    refused(replace(alone_sqlite.place, database=f"sqlite:///{other}"), "enqueue", alone_sqlite.source, words="database")
+    if os.geteuid() == 0:
+        pytest.skip("root writes where it may not")
+    file.chmod(0o400)
+    refused(alone_sqlite.place, "enqueue", alone_sqlite.source, words="written")
+
+
+def test_what_a_server_refuses(alone_postgres: World) -> None:
+    """A wrong database, a user without rights, a read-only session and row-level security are each told in a line."""
+    world = alone_postgres
+    world.populate(5)
+    name = world.url.rpartition("/")[2]
+    role = f"r{name[-8:]}"
+    execute(
+        world.url,
+        f"CREATE ROLE {role} LOGIN PASSWORD 's3cret'",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {world.prefix}_users, {world.prefix}_people TO {role}",
+        f"ALTER TABLE {world.prefix}_users ENABLE ROW LEVEL SECURITY",
+    )
+    try:
+        limited = replace(world.place, database=world.url.replace("postgres:postgres@", f"{role}:s3cret@"))
+        before = dump(world.url)
+        refused(replace(world.place, database=world.url + "_not"), "enqueue", world.source, words="does not exist")
+        refused(replace(world.place, database=world.url.replace("postgres:", "nobody:")), "enqueue", world.source, words="user")
+        refused(limited, "enqueue", world.source, words="row-level security")
+        execute(world.url, f"ALTER TABLE {world.prefix}_users DISABLE ROW LEVEL SECURITY")
+        refused(limited, "enqueue", world.source, words="may not")
+        execute(world.url, f"ALTER ROLE postgres IN DATABASE {name} SET default_transaction_read_only = on")
+        refused(world.place, "enqueue", world.source, words="read-only")
+        execute(world.url, "SET default_transaction_read_only = off")
+        with connected(world.url) as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(f"ALTER ROLE postgres IN DATABASE {name} RESET default_transaction_read_only")
+        assert dump(world.url) == before
+    finally:
+        with connected(world.url) as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(f"DROP OWNED BY {role}")
+            connection.execute(f"DROP ROLE {role}")
+
+
+def test_a_ledger_of_a_newer_version(alone: World) -> None:
+    """A ledger that a newer version wrote is left alone, by every command."""
+    alone.populate(5)
+    alone.place.run("enqueue", alone.source)
+    execute(alone.url, f"UPDATE {ledger(alone.url, 'version')} SET version_num = '9999'")
+    before = dump(alone.url)
+    for command in (
+        ["enqueue", alone.source],
+        ["status"],
+        ["status", "c1"],
+        ["verify", alone.source],
+        ["worker"],
+        ["pause", "c1"],
+    ):
+        refused(alone.place, *command, words="newer version")
+    assert dump(alone.url) == before
+
+
+def test_keys_of_mixed_type(alone_sqlite: World) -> None:
+    """A key column that holds numbers and texts is refused, with the mend."""
+    alone_sqlite.populate(2)
+    with tempfile.TemporaryDirectory():
+        execute(
+            alone_sqlite.url,
+            "CREATE TABLE odd (id, full_name text, score integer)",
+            "INSERT INTO odd VALUES (1, 'a b', 1), ('1', 'c d', 2)",
+        )
+    assert len(rows(alone_sqlite.url, "SELECT DISTINCT typeof(id) FROM odd")) == 2
+    code = SPLIT_NAMES.replace('"PRE_users"', '"odd"')
+    alone_sqlite.write(code)
+    refused(alone_sqlite.place, "enqueue", alone_sqlite.source, words="mixed type")

@@ -1,0 +1,119 @@
+"""A rollback that would take rows away under somebody else's feet refuses, and names who refers to what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from backtrail import Keys, Rows
+from tests.engine import Engine, migration
+
+
+def world(engine: Engine) -> Any:
+    """Three users, each of whom gets an account with a code."""
+    engine.script(
+        "CREATE TABLE users (id integer PRIMARY KEY); INSERT INTO users VALUES (1), (2), (3);"
+        "CREATE TABLE accounts (id integer PRIMARY KEY, x integer, y integer, boss integer REFERENCES accounts (id), UNIQUE (x, y))"
+    )
+    return migration(
+        lambda entity: entity.create("accounts", {"id": entity.key, "x": entity.key, "y": 1}),
+        keys=Keys("users", "id"),
+        writes=("accounts",),
+    )
+
+
+@pytest.mark.parametrize("action", ["", "ON DELETE CASCADE", "ON DELETE SET NULL", "ON DELETE RESTRICT"])
+@pytest.mark.parametrize("columns", ["one", "two"])
+def test_outsiders_that_refer(engine: Engine, action: str, columns: str) -> None:
+    """Whatever the foreign key would do, the one entity that is referred to stays; its own reason names the table."""
+    cls = world(engine)
+    key = (
+        "FOREIGN KEY (account) REFERENCES accounts (id)" if columns == "one" else "FOREIGN KEY (x, y) REFERENCES accounts (x, y)"
+    )
+    engine.script(f"CREATE TABLE orders (id integer PRIMARY KEY, account integer, x integer, y integer, {key} {action})")
+    assert engine.migrate(cls)["migrated"] == 3
+    engine.script("INSERT INTO orders VALUES (100, 2, 2, 1), (101, NULL, NULL, 1), (102, NULL, 2, NULL)")
+    orders = engine.dump("orders")
+    state = engine.rollback(cls)
+    assert (state["rolled_back"], state["failed"]) == (2, 1)
+    ((key, facts),) = engine.failures(cls).items()
+    assert (key, facts["error"]) == ("2", "Referenced")
+    assert "orders" in facts["reason"]
+    assert "accounts" in facts["reason"]
+    assert engine.dump("orders") == orders
+    assert engine.query("SELECT id FROM accounts") == [(2,)]
+    engine.script("DELETE FROM orders")
+    assert engine.rollback(cls)["rolled_back"] == 1
+    assert engine.query("SELECT count(*) FROM accounts") == [(0,)]
+
+
+def test_references_within_the_table(engine: Engine) -> None:
+    """A row of the same table that refers to a created one: an outsider's blocks, another entity's only while it stays."""
+    cls = world(engine)
+    assert engine.migrate(cls)["migrated"] == 3
+    engine.script("INSERT INTO accounts VALUES (50, 50, 50, 2)")
+    assert engine.rollback(cls, only=["2"])["failed"] == 1
+    engine.script("DELETE FROM accounts WHERE id = 50")
+    assert engine.rollback(cls, only=["2"])["rolled_back"] == 1
+
+
+def test_rows_that_go_together(engine: Engine) -> None:
+    """Created rows of two tables that refer to each other go together, in whatever order."""
+    engine.script("CREATE TABLE users (id integer PRIMARY KEY); INSERT INTO users VALUES (1), (2), (3)")
+    if engine.postgres:
+        engine.script(
+            "CREATE TABLE a (id integer PRIMARY KEY, b_id integer); CREATE TABLE b (id integer PRIMARY KEY, a_id integer REFERENCES a (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED);"
+            "ALTER TABLE a ADD FOREIGN KEY (b_id) REFERENCES b (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED"
+        )
+    else:
+        engine.script(
+            "CREATE TABLE a (id integer PRIMARY KEY, b_id integer REFERENCES b (id) ON DELETE CASCADE); CREATE TABLE b (id integer PRIMARY KEY, a_id integer REFERENCES a (id) ON DELETE CASCADE)"
+        )
+
+    def build(entity: Any) -> None:
+        entity.create("a", {"id": entity.key, "b_id": entity.key})
+        entity.create("b", {"id": entity.key, "a_id": entity.key})
+
+    cls = migration(build, keys=Keys("users", "id"), writes=("a", "b"))
+    assert engine.migrate(cls)["migrated"] == 3, engine.failures(cls)
+    engine.script("INSERT INTO a VALUES (9, 2)")
+    assert engine.rollback(cls)["failed"] == 1
+    assert engine.query("SELECT id FROM a ORDER BY id") == [(2,), (9,)]
+    assert engine.query("SELECT id FROM b") == [(2,)]
+    assert set(engine.failures(cls)) == {"2"}
+
+
+def test_a_migration_that_deletes_what_others_refer_to(engine: Engine) -> None:
+    """Deleting forward is no different: rows of which the ledger would know nothing may not change with it."""
+    engine.script(
+        "CREATE TABLE users (id integer PRIMARY KEY); INSERT INTO users VALUES (1), (2), (3);"
+        "CREATE TABLE notes (id integer PRIMARY KEY, user_id integer REFERENCES users (id) ON DELETE CASCADE); INSERT INTO notes VALUES (7, 2)"
+    )
+    cls = migration(
+        lambda entity: entity.delete(entity.one("users")),
+        keys=Keys("users", "id"),
+        reads=(Rows("users", by="id"),),
+        writes=("users",),
+    )
+    state = engine.migrate(cls)
+    assert (state["migrated"], state["failed"]) == (2, 1)
+    assert engine.failures(cls)["2"]["error"] == "Referenced"
+    assert engine.query("SELECT * FROM notes") == [(7, 2)]
+
+
+def test_names_in_another_case(on_sqlite: Engine) -> None:
+    """SQLite finds the table that a foreign key names in any case, and so is it found here."""
+    on_sqlite.script(
+        "CREATE TABLE users (id integer PRIMARY KEY); INSERT INTO users VALUES (1), (2);"
+        "CREATE TABLE Zoo (id integer PRIMARY KEY); CREATE TABLE ape (id integer PRIMARY KEY, zoo INTEGER REFERENCES zOO)"
+    )
+
+    def build(entity: Any) -> None:
+        entity.create("ape", {"id": entity.key, "zoo": entity.create("Zoo", {})})
+
+    cls = migration(build, keys=Keys("users", "id"), writes=("ape", "Zoo"))
+    assert on_sqlite.migrate(cls)["migrated"] == 2, on_sqlite.failures(cls)
+    on_sqlite.script("INSERT INTO ape VALUES (50, 1)")
+    assert on_sqlite.rollback(cls)["rolled_back"] == 1
+    assert len(on_sqlite.failures(cls)) == 1
