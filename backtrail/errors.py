@@ -91,6 +91,10 @@ class Drifted(Quarantine):
     """A row is not what the ledger says it should be, so that going back would overwrite later writes."""
 
 
+class Tampered(Quarantine):
+    """The entity's ledger is not what was appended, so that nothing is to be restored from it."""
+
+
 class Referenced(Quarantine):
     """Rows of others refer to a row that would go away."""
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from backtrail.errors import UsageError
+from backtrail.values import Opaque
 
 KeyType = str
 """`int`, `number`, `text`, `uuid`, `bytes`, `bool`, `date`, `datetime`, `objectid` or `other` (the database's own text)."""
@@ -45,6 +46,21 @@ def _object_id(text: str) -> Any:
     return ObjectId(text)
 
 
+def _or_beyond(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    def time(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError:
+            if re.fullmatch(BEYOND_PYTHON, text):
+                return Opaque(text)
+            raise
+
+    return time
+
+
+BEYOND_PYTHON = r"-?infinity|\d{4,}-\d\d-\d\d.* BC|\d{5,}-\d\d-\d\d.*"
+"""Times of PostgreSQL that Python cannot hold."""
+
 PARSERS: dict[KeyType, Callable[[str], Any]] = {
     "int": _int,
     "number": _number,
@@ -54,8 +70,8 @@ PARSERS: dict[KeyType, Callable[[str], Any]] = {
     "uuid": uuid.UUID,
     "bytes": _bytes,
     "bool": _bool,
-    "date": dt.date.fromisoformat,
-    "datetime": dt.datetime.fromisoformat,
+    "date": _or_beyond(dt.date.fromisoformat),
+    "datetime": _or_beyond(dt.datetime.fromisoformat),
     "objectid": _object_id,
 }
 

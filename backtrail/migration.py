@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -136,10 +138,17 @@ class Migration:
     @classmethod
     def params_model(cls) -> type[BaseModel] | None:
         """The pydantic model that the class annotates `params` with, if any."""
-        import typing
-
-        hints = typing.get_type_hints(cls)
-        model = hints.get("params")
+        owner = next((base for base in cls.__mro__ if "params" in inspect.get_annotations(base)), Migration)
+        model = inspect.get_annotations(owner)["params"]
+        if isinstance(model, str):
+            # Only this one is resolved: others may name what is imported for type checkers alone.
+            stub = type(owner.__name__, (), {"__annotations__": {"params": model}, "__module__": owner.__module__})
+            try:
+                model = typing.get_type_hints(stub)["params"]
+            except NameError as error:
+                raise UsageError(
+                    f"migration {cls.__name__}: params is annotated with {model}, which its module does not hold"
+                ) from error
         return model if isinstance(model, type) and issubclass(model, BaseModel) else None
 
 

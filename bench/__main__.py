@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,8 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     """Runs the benchmark."""
     given = _arguments()
+    # An end from outside is an end like any other: workers and servers go first.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     begin = time.monotonic()
     document: dict[str, Any] = {"at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "machine": machine()}
     document |= {"options": {name: value for name, value in vars(given).items() if name != "out"}, "stores": {}}
@@ -30,9 +33,14 @@ def main() -> None:
         for repeat in range(given.repeats):
             for run, found in zip(runs, samples, strict=True):
                 for name in given.measures:
-                    print(f"{run.database.name}: {name}, {repeat + 1} of {given.repeats}", file=sys.stderr, flush=True)
                     for measure, figures in MEASURES[name](run).items():
                         found.setdefault(measure, []).append(figures)
+                        rate = figures["users"] / figures["seconds"]
+                        print(
+                            f"{repeat + 1}: {run.database.name}: {NAMES[measure]}: {rate:,.0f} users/s",
+                            file=sys.stderr,
+                            flush=True,
+                        )
         for run, found in zip(runs, samples, strict=True):
             with run.fresh() as url:
                 settings = run.database.settings(url)

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backtrail.discovery import Found, find
-from backtrail.errors import BacktrailError, UsageError
+from backtrail.errors import BacktrailError, UnknownName, UsageError
 from backtrail.image import Image, Ref
 from backtrail.keys import key_text, parse_key
 from backtrail.migration import Keys
-from backtrail.stores.base import Difference, Transaction
+from backtrail.stores.base import Transaction
 from ledger.campaigns import GOING_BACK, UNFINISHED, Campaign, Kind
 from ledger.history import expected, fold
+from ledger.integrity import flaw
 from ledger.journal import Head
+from ledger.later import written_later
 from ledger.ledger import Ledger
 from ledger.presence import milliseconds
 from producer.sources import count
@@ -62,6 +64,7 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
     census = store.census(found.cls)
     keys = _parsed(order.only, census.types)
     demand_known(ledger, found, keys, order.kind)
+    _demand_required(ledger, found, order)
     if not dry_run:
         ledger.create()
     with store.transaction(write=False) as tx:
@@ -170,6 +173,17 @@ def _parsed(only: Iterable[str] | None, types: Sequence[str]) -> list[str] | Non
     return list(dict.fromkeys(key_text(parse_key(text, types)) for text in only))
 
 
+def known_keys(ledger: Ledger, found: Found, only: Sequence[str]) -> list[str]:
+    """The keys that somebody names, as the ledger writes them.
+
+    Raises:
+        UsageError: one is no key of the migration, or no entity of that key is or was there.
+    """
+    keys = _parsed(only or None, ledger.store.census(found.cls).types)
+    demand_known(ledger, found, keys, "rerun")
+    return keys or []
+
+
 def demand_known(ledger: Ledger, found: Found, keys: Sequence[str] | None, kind: Kind) -> None:
     """Nothing, where every key is in the sources or has a stream."""
     if keys is None:
@@ -211,7 +225,7 @@ def requirements(ledger: Ledger, tx: Transaction, found: Found, order: Order) ->
         return {}
     each = []
     for name in found.cls.requires:
-        other = find(name)
+        other = _required(ledger, tx, found, name)
         if _places(other.cls.all_keys()) == _places(found.cls.all_keys()):
             each.append(name)
             continue
@@ -223,6 +237,31 @@ def requirements(ledger: Ledger, tx: Transaction, found: Found, order: Order) ->
             )
     # Kept, so that a rollback of those knows who stands on them without this code.
     return {"requires": list(found.cls.requires), "requires_each": each} if found.cls.requires else {}
+
+
+def _required(ledger: Ledger, tx: Transaction, found: Found, name: str) -> Found:
+    """The migration of that name: an installed one, or as the last campaign of it found it."""
+    try:
+        return find(name)
+    except UnknownName:
+        opened = ledger.campaigns.all(tx, migration=name)
+        if not opened:
+            raise UsageError(
+                f"{found.name} requires {name}, of which no campaign was ever opened here: that comes first"
+            ) from None
+        return find(opened[-1].source)
+
+
+def _demand_required(ledger: Ledger, found: Found, order: Order) -> None:
+    """Nothing, where what must come first has come far enough for this to begin."""
+    if not found.cls.requires or order.kind not in ("migrate", "rerun"):
+        return
+    with ledger.store.transaction(write=False) as tx:
+        if not ledger.exists(tx):
+            raise UsageError(
+                f"{found.name} requires {found.cls.requires[0]}, and no campaign was ever opened here: that comes first"
+            )
+        requirements(ledger, tx, found, order)
 
 
 def _places(keys: Sequence[Keys]) -> list[tuple[str, tuple[str, ...]]]:
@@ -255,28 +294,36 @@ def _refuse_drift(ledger: Ledger, found: Found, order: Order, keys: Sequence[str
     drifted: dict[str, list[str]] = {}
     with ledger.store.transaction(write=False) as tx:
         for heads in _chosen(ledger, tx, found, order, keys):
-            for key, differences in find_drift(ledger, tx, heads).items():
-                drifted[key] = [
-                    f"{ref.table} {ledger.store.show_key(ref)}: {one.column}: {one.expected!r} became {one.found!r}"
-                    for ref, one in differences
-                ]
+            drifted |= find_drift(ledger, tx, heads)
     if drifted:
         raise DriftFound(drifted)
 
 
-def find_drift(ledger: Ledger, tx: Transaction, heads: Sequence[Head]) -> dict[str, list[tuple[Ref, Difference]]]:
-    """Of migrated entities, those whose rows are not as their events left them, with every differing column."""
+def find_drift(ledger: Ledger, tx: Transaction, heads: Sequence[Head]) -> dict[str, list[str]]:
+    """Of migrated entities, those that cannot go back, and why: every differing column, or who wrote the row since."""
     events = ledger.journal.events(tx, [head.id for head in heads if head.id is not None])
-    wanted: dict[str, dict[Ref, Image | None]] = {}
-    for head in heads:
-        wanted[head.key] = expected(fold(events[head.id or 0]).changes)
+    found = {
+        head.key: [f"its ledger is not what was appended: {wrong}"]
+        for head in heads
+        if (wrong := flaw(head, events[head.id or 0]))
+    }
+    sound = [head for head in heads if head.key not in found]
+    wanted = {head.key: expected(fold(events[head.id or 0]).changes) for head in sound}
     live = tx.fetch([ref for rows in wanted.values() for ref in rows], lock=False)
-    found: dict[str, list[tuple[Ref, Difference]]] = {}
-    for key, rows in wanted.items():
-        differences = [(ref, one) for ref, image in rows.items() for one in ledger.store.differences(image, live.get(ref))]
-        if differences:
-            found[key] = differences
+    for head in sound:
+        lines = [line for ref, image in wanted[head.key].items() for line in _drift(ledger, tx, head, ref, image, live.get(ref))]
+        if lines:
+            found[head.key] = lines
     return found
+
+
+def _drift(ledger: Ledger, tx: Transaction, head: Head, ref: Ref, left: Image | None, live: Image | None) -> list[str]:
+    differences = ledger.store.differences(left, live)
+    where = f"{ref.table} {ledger.store.show_key(ref)}" if differences else ""
+    other = written_later(ledger, tx, head, ref, left, live) if differences else None
+    if other is not None:
+        return [f"{where}: written since by {other.migration}: roll that back first"]
+    return [f"{where}: {one.column}: {one.expected!r} became {one.found!r}" for one in differences]
 
 
 def _chosen(ledger: Ledger, tx: Transaction, found: Found, order: Order, keys: Sequence[str] | None) -> Iterable[list[Head]]:

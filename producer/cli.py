@@ -20,7 +20,7 @@ from ledger.presence import milliseconds
 from ledger.verify import Verifier
 from producer import history as histories
 from producer import show
-from producer.campaign import DriftFound, Order, mended, moved, open_campaign, whoami
+from producer.campaign import DriftFound, Order, known_keys, mended, moved, open_campaign, whoami
 from producer.context import Context, quiet_logs
 from producer.dryrun import forecast
 from producer.failures import failures
@@ -382,7 +382,7 @@ def verify(context: Context, migration: str, sample: float | None, only: Sequenc
     with ledger.store.transaction(write=False) as tx:
         if not ledger.exists(tx):
             raise UsageError("no campaign was ever opened in this database: there is nothing to verify")
-    wanted = set(only)
+    wanted = set(known_keys(ledger, found, only))
 
     def chosen(key: str) -> bool:
         return in_sample(key, sample) and (not wanted or key in wanted)

@@ -21,12 +21,11 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.text import Text
 
-from backtrail import broker
 from backtrail.catalog.unified_profile import sample
 from backtrail.catalog.unified_profile.schema import INTENTS, PROFILES
 from backtrail.discovery import Found, find
 from backtrail.errors import BacktrailError, UsageError
-from backtrail.settings import redact
+from backtrail.settings import Settings, redact
 from ledger import expansion
 from ledger.verify import Verifier
 from producer import history, show
@@ -102,15 +101,11 @@ class Place:
         """What the worker says."""
         return self.folder / "worker.log"
 
-    def broker(self, stack: ExitStack) -> str:
-        """The broker that was named on the command line, or an embedded one until the stack ends.
-
-        One of other settings is not taken: it may feed the workers of another database.
-        """
+    @property
+    def settings(self) -> Settings:
+        """What the worker goes by. A broker is only taken from the command line: that of other settings may feed another database's workers."""
         settings = self.context.settings
-        if self.context.overrides.get("broker_url"):
-            return str(settings.broker_url)
-        return stack.enter_context(broker.embedded(self.url, settings.runtime_dir))
+        return settings if self.context.overrides.get("broker_url") else settings.model_copy(update={"broker_url": None})
 
     def close(self) -> None:
         """Nothing; connections are given back."""
@@ -215,8 +210,10 @@ class Story:
         self.teller.heading("Start a worker", f"worker -c {PROCESSES}")
         began = time.monotonic()
         log = stack.enter_context(self.place.log.open("ab"))
-        settings = self.place.context.settings.model_copy(update={"broker_url": self.place.broker(stack)})
-        self.worker = stack.enter_context(kept_worker(settings, concurrency=PROCESSES, log=log.fileno()))
+        place = self.place
+        self.worker = stack.enter_context(
+            kept_worker(place.settings, concurrency=PROCESSES, log=log.fileno(), folder=place.folder)
+        )
         with self.place.context.err.status("starting a worker and its embedded broker"):
             while not self._alive():
                 self._demand_worker()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from backtrail import program
 from backtrail.settings import Settings
@@ -16,12 +17,18 @@ STOP_S = 25.0
 """How long a worker that is told to end may take: its soft shutdown takes up to 20 s."""
 
 KEEPER = """
-import subprocess, sys, threading
-worker = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
-threading.Thread(target=lambda: (sys.stdin.read(), worker.terminate()), daemon=True).start()
+import os, signal, subprocess, sys, threading, time
+worker = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
+def watch():
+    sys.stdin.read()
+    worker.terminate()
+    time.sleep(float(sys.argv[1]))
+    os.killpg(0, signal.SIGKILL)
+threading.Thread(target=watch, daemon=True).start()
 sys.exit(worker.wait())
 """
-"""Runs a command until it ends, or until our pipe to it closes: the kernel closes that when we end, however we do."""
+"""Runs a command until it ends, or until our pipe to it closes: the kernel closes that when we end, however we do. A worker whose broker is
+away waits for it even when it is told to end, so that it gets its time and no more."""
 
 
 def run_worker(settings: Settings, *, concurrency: int | None, log_level: str) -> None:
@@ -50,11 +57,20 @@ def start_worker(settings: Settings, *, concurrency: int, log: int) -> subproces
 
 
 @contextmanager
-def kept_worker(settings: Settings, *, concurrency: int, log: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The keeper of a worker that ends with the context, and with this process however that ends."""
+def kept_worker(settings: Settings, *, concurrency: int, log: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The keeper of a worker that ends with the context, and with this process however that ends.
+
+    Args:
+        settings: all that the worker goes by: it has no broker_url of the environment.
+        concurrency: its processes.
+        log: the open file that it writes to.
+        folder: where it runs, so that no backtrail.toml of the user's folder is read.
+    """
+    environment = environment_of(settings)
     keeper = subprocess.Popen(  # noqa: S603 -- our own interpreter
-        [sys.executable, "-c", KEEPER, *_worker_command(concurrency)],
-        env=program.environment(environment_of(settings)),
+        [sys.executable, "-P", "-c", KEEPER, str(STOP_S), *_worker_command(concurrency)],
+        env=program.environment({"BACKTRAIL_BROKER_URL": ""} | environment),
+        cwd=folder,
         stdout=log,
         stderr=log,
         stdin=subprocess.PIPE,
@@ -66,9 +82,7 @@ def kept_worker(settings: Settings, *, concurrency: int, log: int) -> Iterator[s
         try:
             if keeper.stdin is not None:
                 keeper.stdin.close()
-            keeper.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            pass
+            keeper.wait()
         finally:
             # Whoever is left of its session, also after a second Ctrl-C and where it had died by itself.
             with suppress(ProcessLookupError):

@@ -19,11 +19,13 @@ from backtrail.errors import (
     ImpureMigration,
     Quarantine,
     RequirementMissing,
+    Tampered,
 )
 from backtrail.image import Image, Ref, Written
 from backtrail.stores.base import Plan, Rowsets, Transaction
 from ledger.campaigns import GOING, Tally
 from ledger.history import Standing, back, expected, fold, forth, kind_of, originals
+from ledger.integrity import flaw
 from ledger.journal import Entry, Fact, Head
 from ledger.later import written_later
 from ledger.presence import milliseconds
@@ -179,7 +181,12 @@ class Attempt:
             return
         events = self.journal.events(self.tx, [job.head.id or 0 for job in known])
         for job in known:
-            job.standing = fold(events[job.head.id or 0])
+            own = events[job.head.id or 0]
+            wrong = flaw(job.head, own)
+            if wrong is None:
+                job.standing = fold(own)
+            else:
+                self._fail(job, Tampered(f"its ledger is not what was appended: {wrong}; see `backtrail verify`"))
 
     def _tell_stale(self) -> None:
         """Turns `refresh` into `again` where `migrate` would now decide otherwise, and into nothing where not."""

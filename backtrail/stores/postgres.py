@@ -488,6 +488,18 @@ def _column(table: str, row: Any) -> Column:
     )
 
 
+REFUSALS = (
+    "authentication failed",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "no password supplied",
+    "is not permitted to log in",
+)
+"""What a server says to whom it does not let in; libpq passes its words on, and no code."""
+
+REFUSED = "the database refuses this user, or does not exist: check the user, password and name of the database in database_url"
+
+
 def _translated(error: psycopg.Error) -> BacktrailError:
     """One of ours, by the error's SQLSTATE (PostgreSQL's documentation, appendix A).
 
@@ -498,6 +510,8 @@ def _translated(error: psycopg.Error) -> BacktrailError:
     if state is None:
         # No answer from the server: the connection was not made, or was lost.
         if isinstance(error, psycopg.OperationalError):
+            if any(words in str(error) for words in REFUSALS):
+                return UnsuitableDatabase(REFUSED)
             return Retry("the connection to the database was lost or refused")
         return (
             BadValue(f"a value cannot be sent to the database ({name})")

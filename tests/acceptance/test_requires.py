@@ -24,9 +24,9 @@ class Second(Migration):
 
 
 def second(world: World, code: str = SECOND) -> str:
-    """The file of a migration that requires the world's own."""
+    """The file of a migration that requires the world's own, by its name."""
     name = f"{world.prefix}_second.py"
-    (world.place.folder / name).write_text(code.replace("PRE", world.prefix).replace("FIRST", f"{world.source}:SplitNames"))
+    (world.place.folder / name).write_text(code.replace("PRE", world.prefix).replace("FIRST", world.name))
     return name
 
 
@@ -34,6 +34,7 @@ def test_each_entity_waits_for_its_own(world: World) -> None:
     """With equal keys those whose turn has come are done and the others fail by name; rollback refuses while a dependent stands."""
     world.populate(20)
     place, greet = world.place, second(world)
+    assert len(place.run("enqueue", greet, code=2).err.splitlines()) == 1
     world.enqueue("--limit", "15")
     early = place.json("enqueue", greet, "--watch", code=1)
     assert (early["state"], early["migrated"], early["failed"]) == ("completed", 15, 5)

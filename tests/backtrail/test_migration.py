@@ -61,7 +61,7 @@ def test_the_rest_of_a_declaration() -> None:
 )
 def test_what_cannot_be_meant_is_refused_where_it_is_written(make: Any) -> None:
     """The error comes from the author's own line, and shows how it is written."""
-    with pytest.raises(AuthorMistake, match="Keys|Rows"):
+    with pytest.raises(AuthorMistake, match=r"^(Keys|Rows)\("):
         make()
 
 
@@ -93,6 +93,35 @@ def test_what_cannot_run_is_refused_by_name(attributes: dict[str, Any], said: st
         validate(declared(**attributes))
     assert said in str(error.value)
     assert "migration Trial" in str(error.value)
+
+
+class Rate(BaseModel):
+    """A parameter."""
+
+    rate: int = 1
+
+
+class Base(Migration):
+    """A base of several migrations."""
+
+    params: Rate
+
+
+class Derived(Base):
+    """Has its parameters from its base, and an annotation for type checkers alone."""
+
+    name = "derived"
+    keys = KEYS
+    helper: OnlyForTypeCheckers  # type: ignore[name-defined] # noqa: F821 -- as under TYPE_CHECKING
+
+
+def test_parameters_are_found_by_their_annotation() -> None:
+    """Also on a base, also as text, and whatever else is annotated; one that names nothing is told."""
+    assert Derived.params_model() is Rate
+    assert declared(__annotations__={"params": Rate}).params_model() is Rate
+    assert declared(__annotations__={"params": int}).params_model() is None
+    with pytest.raises(UsageError, match="params is annotated with Nothing"):
+        declared(__annotations__={"params": "Nothing"}).params_model()
 
 
 def test_what_can_run_is_not_refused() -> None:

@@ -45,7 +45,7 @@ def nothing_runs(place: Place) -> None:
 
 def test_the_story_ends_well_and_what_it_prints_can_be_typed(place):
     """It proves what it says, in 80 columns; then its commands are pasted into a shell, and nothing is left running."""
-    answer = place.run("demo", "--users", "300")
+    answer = place.run("demo", "--users", "300", timeout=180)
     nothing_runs(place)
     story, _, typed = answer.out.partition("What to type next:")
     assert story.count("identical") == 4
@@ -60,7 +60,7 @@ def test_the_story_ends_well_and_what_it_prints_can_be_typed(place):
     assert _one(file, "SELECT count(*) FROM backtrail_events WHERE kind = 'compensated'") > 3
     shell = ["bash", "-euo", "pipefail", "-c", "\n".join([*commands, "wait"])]
     done = subprocess.run(
-        shell, cwd=place.folder, env=place.environment(), capture_output=True, text=True, timeout=90, check=False
+        shell, cwd=place.folder, env=place.environment(), capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode in {0, 128 + signal.SIGTERM}, done.stdout + done.stderr
     assert "removed create_table unified_profiles" in done.stdout
@@ -111,7 +111,8 @@ def test_the_folder_that_is_named_keeps_its_file(place):
 
 
 def test_the_settings_broker_is_left_alone(place):
-    """A broker in the environment may feed others' workers: the demo has its own."""
+    """A broker of the environment or of the folder's file may feed others' workers: the demo has its own."""
+    (place.folder / "backtrail.toml").write_text('broker_url = "redis://127.0.0.1:1/0"\n')
     place.run("demo", "--users", "10", BACKTRAIL_BROKER_URL="redis://127.0.0.1:1/0")
 
 
@@ -121,7 +122,7 @@ def test_what_lies_in_the_users_folder_hides_nothing(place):
         (place.folder / f"{name}.py").write_text("raise SystemExit('this one is not meant')")
     command = [sys.executable, "-P", "-m", "producer.cli", "demo", "--users", "10"]
     done = subprocess.run(
-        command, cwd=place.folder, env=place.environment(), capture_output=True, text=True, timeout=90, check=False
+        command, cwd=place.folder, env=place.environment(), capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
