@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from backtrail.settings import Settings
 from bench.databases import open_databases
 from bench.machine import machine
 from bench.measures import MEASURES, Figures, Run
@@ -28,7 +29,7 @@ def main() -> None:
     document: dict[str, Any] = {"at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "machine": machine()}
     document |= {"options": {name: value for name, value in vars(given).items() if name != "out"}, "stores": {}}
     with open_databases(given.stores, given.journal) as databases:
-        runs = [Run(database, given.users, given.naive_users, given.processes) for database in databases]
+        runs = [Run(database, given.users, given.naive_users, given.processes, given.batch_size) for database in databases]
         samples: list[dict[str, list[Figures]]] = [{} for _ in runs]
         for repeat in range(given.repeats):
             for run, found in zip(runs, samples, strict=True):
@@ -62,6 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--naive-users", type=int, default=1_000, help="users for one task and one commit each")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2, help="processes of each worker and of the bulk script")
+    parser.add_argument("--batch-size", type=int, default=Settings.model_fields["batch_size"].default, help="as of `enqueue`")
     parser.add_argument("--measures", nargs="+", choices=list(MEASURES), default=list(MEASURES))
     parser.add_argument("--journal", choices=["wal", "delete"], default="wal", help="SQLite's journal mode")
     parser.add_argument("--out", type=Path, help="where to keep the JSON")

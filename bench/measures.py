@@ -45,6 +45,7 @@ class Run:
     users: int
     naive_users: int
     processes: int
+    batch_size: int
     states: dict[str, str] = field(default_factory=dict)
     """Digests of what the measures should leave alike."""
 
@@ -132,7 +133,7 @@ def run_backtrail(run: Run) -> dict[str, Figures]:
             def seconds(order: Order, expected: int) -> float:
                 return _campaign(lambda number: database.ledger_done(connection, number), ledger, order, expected)
 
-            order = Order("migrate", batch_size=settings.batch_size)
+            order = Order("migrate", batch_size=run.batch_size)
             seconds(Order("migrate", options={"limit": WARM}, batch_size=10), WARM)
             meter = Meter(worker.pid, database.server_process(url), runtime)
             migrate: Figures = {"users": run.users, "seconds": seconds(order, run.users)}
@@ -141,7 +142,7 @@ def run_backtrail(run: Run) -> dict[str, Figures]:
             again: Figures = {"users": total, "seconds": seconds(order, 0)}
             verify: Figures = {"users": total, "seconds": _verify(ledger)}
             run.agree(url, "all users")
-            order = Order("rollback", options={"from": "streams", "state": "migrated"}, batch_size=settings.batch_size)
+            order = Order("rollback", options={"from": "streams", "state": "migrated"}, batch_size=run.batch_size)
             rollback: Figures = {"users": total, "seconds": seconds(order, total)}
         left = database.count(url, "unified_profiles") + database.count(url, "context_intents")
         if left or database.digest(url, new=False) != old:

@@ -259,8 +259,8 @@ class Campaigns:
     def give_back(self, tx: Transaction, campaign: int, number: int, note: str | None = None) -> None:
         """Nothing; the batch is to be sent again. The note says why a worker would not have it."""
         table = self.batches
-        where = sa.and_(table.c.campaign == campaign, table.c.number == number, table.c.state == "sent")
-        tx.connection.execute(sa.update(table).where(where).values(state="ready", note=note))
+        where = sa.and_(table.c.campaign == campaign, table.c.number == number, table.c.state != "done")
+        tx.connection.execute(sa.update(table).where(where).values(state="ready", note=note, attempts=table.c.attempts + 1))
 
     def recall_sent(self, tx: Transaction, campaign: int) -> None:
         """Nothing; batches whose messages were sent and not done are to be sent again: some may have been given back unseen."""
@@ -268,10 +268,14 @@ class Campaigns:
         where = sa.and_(table.c.campaign == campaign, table.c.state == "sent")
         tx.connection.execute(sa.update(table).where(where).values(state="ready", note=None))
 
-    def sent(self, tx: Transaction, campaign: int, numbers: Sequence[int], now: int) -> None:
-        """Nothing; messages of those batches are in the queue. A batch that is done meanwhile stays done."""
+    def sent(self, tx: Transaction, campaign: int, batches: Sequence[Batch], now: int) -> None:
+        """Nothing; messages of those batches are in the queue.
+
+        A batch that a fast worker has done or given back since it was looked up stays as that left it: its attempts have grown.
+        """
         table = self.batches
-        where = sa.and_(table.c.campaign == campaign, table.c.number.in_(numbers), table.c.state != "done")
+        looked_up = sa.tuple_(table.c.number, table.c.attempts).in_([(batch.number, batch.attempts) for batch in batches])
+        where = sa.and_(table.c.campaign == campaign, looked_up, table.c.state != "done")
         tx.connection.execute(sa.update(table).where(where).values(state="sent", sent_at=now, attempts=table.c.attempts + 1))
 
     def unfinished(
@@ -283,14 +287,27 @@ class Campaigns:
         sent_before: int | None = None,
         refused_before: int | None = None,
     ) -> list[Batch]:
-        """Some of the campaign's batches in those states, lowest number first; those that a worker would not have, only if sent before."""
+        """Some of the campaign's batches in those states, lowest number first, without their keys.
+
+        Those that a worker would not have are among them only if they were sent before a time.
+        """
         table = self.batches
-        query = sa.select(table).where(table.c.campaign == campaign, table.c.state.in_(states), table.c.state != "done")
+        columns: list[Any] = [
+            sa.literal_column("'[]'").label("keys"),
+            *(column for column in table.columns if column.name != "keys"),
+        ]
+        query = sa.select(*columns).where(table.c.campaign == campaign, table.c.state.in_(states), table.c.state != "done")
         if sent_before is not None:
             query = query.where(table.c.sent_at < sent_before)
         if refused_before is not None:
             query = query.where(sa.or_(table.c.note.is_(None), table.c.sent_at < refused_before))
         return [_batch(row) for row in tx.connection.execute(query.order_by(table.c.number).limit(limit))]
+
+    def owns(self, tx: Transaction, campaign: int, keys: set[str]) -> bool:
+        """Whether one of the keys is in a batch of the campaign that is not done."""
+        table = self.batches
+        query = sa.select(table.c["keys"]).where(table.c.campaign == campaign, table.c.state != "done")
+        return any(not keys.isdisjoint(batch) for batch in tx.connection.scalars(query))
 
     def notes(self, tx: Transaction, campaign: int) -> list[str]:
         """Why workers would not have batches of the campaign, each reason once."""
@@ -344,5 +361,7 @@ def _campaign(row: Any) -> Campaign:
 
 
 def _batch(row: Any) -> Batch:
-    keys = json.loads(row.keys) if isinstance(row.keys, str) else row.keys
-    return Batch(row.campaign, row.number, keys, row.state, row.attempts, row.sent_at)
+    keys = row._mapping["keys"]
+    return Batch(
+        row.campaign, row.number, json.loads(keys) if isinstance(keys, str) else keys, row.state, row.attempts, row.sent_at
+    )

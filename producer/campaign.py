@@ -208,11 +208,7 @@ def _demand_owned(ledger: Ledger, tx: Transaction, found: Found, order: Order, k
     if order.kind == "migrate" or not going:
         return
     for campaign in going:
-        owned = keys is None
-        batches = ledger.campaigns.unfinished(tx, campaign.id, ("ready", "sent"), 10**9) if keys is not None else []
-        wanted = set(keys or ())
-        owned |= not campaign.fed or any(wanted & set(batch.keys) for batch in batches)
-        if owned:
+        if keys is None or not campaign.fed or ledger.campaigns.owns(tx, campaign.id, set(keys)):
             raise UsageError(
                 f"{campaign.name} ({campaign.kind} of {campaign.migration}) is {campaign.state} and still owns these entities:"
                 f" wait for its end, or `backtrail pause {campaign.name}`, then `backtrail cancel {campaign.name}`"

@@ -20,7 +20,7 @@ from backtrail.discovery import Found, find
 from backtrail.errors import BacktrailError, Halt, Retry, UnsuitableBroker, UsageError
 from backtrail.settings import load
 from backtrail.stores import open_store
-from ledger.campaigns import GOING, Campaign
+from ledger.campaigns import GOING, Batch, Campaign
 from ledger.ledger import Ledger
 from ledger.presence import LEASE_MS, milliseconds
 from producer.queue import Queue
@@ -108,7 +108,7 @@ class Feeder:
         if campaign.options.get("max_failed_share") is not None:
             self._hold_budget(campaign, progress.tally.failed, progress.tally.done)
         if stale:
-            self._publish(campaign, [batch.number for batch in stale])
+            self._publish(campaign, stale)
         planned = progress.ready
         if not campaign.fed and progress.sent + progress.ready < LOW:
             planned += self._plan(campaign)
@@ -160,12 +160,12 @@ class Feeder:
             before = milliseconds(tx) - REFUSED_MS
             batches = self.ledger.campaigns.unfinished(tx, campaign.id, states, limit, refused_before=before)
         if batches:
-            self._publish(campaign, [batch.number for batch in batches])
+            self._publish(campaign, batches)
 
-    def _publish(self, campaign: Campaign, numbers: list[int]) -> None:
-        self.queue.publish(campaign.id, numbers)
+    def _publish(self, campaign: Campaign, batches: list[Batch]) -> None:
+        self.queue.publish(campaign.id, [batch.number for batch in batches])
         with self.ledger.store.transaction() as tx:
-            self.ledger.campaigns.sent(tx, campaign.id, numbers, milliseconds(tx))
+            self.ledger.campaigns.sent(tx, campaign.id, batches, milliseconds(tx))
             if campaign.state == "open":
                 self.ledger.campaigns.move(tx, campaign, "running", now=milliseconds(tx))
 

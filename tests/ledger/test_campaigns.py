@@ -84,6 +84,19 @@ def test_what_cannot_be_demanded_is_refused(engine: Engine) -> None:
     assert get(engine, campaign) == campaign
 
 
+def test_a_batch_given_back_before_it_was_marked_is_sent_again(engine: Engine) -> None:
+    """A worker can be faster than the feeder that has just published: its answer counts, not the mark that comes after it."""
+    campaign = opened(engine)
+    campaigns = engine.ledger.campaigns
+    with engine.store.transaction() as tx:
+        campaigns.add_batches(tx, campaign, 1, [["1"], ["2"]])
+        published = campaigns.unfinished(tx, campaign.id, ("ready",), 9)
+        campaigns.give_back(tx, campaign.id, 1)
+        campaigns.sent(tx, campaign.id, published, now=8)
+        assert [one.number for one in campaigns.unfinished(tx, campaign.id, ("ready",), 9)] == [1]
+        assert [one.number for one in campaigns.unfinished(tx, campaign.id, ("sent",), 9)] == [2]
+
+
 def test_batches_are_counted_by_what_became_of_them(engine: Engine) -> None:
     """Ready, sent and done batches, their attempts, and the sums of their tallies."""
     campaign = opened(engine)
@@ -91,14 +104,15 @@ def test_batches_are_counted_by_what_became_of_them(engine: Engine) -> None:
     with engine.store.transaction() as tx:
         campaigns.add_batches(tx, campaign, 1, [["1", "2"], ["é"], ["4", "5", "6"]])
         campaigns.add_skipped(tx, campaign, 4, 10, now=7)
-        campaigns.sent(tx, campaign.id, [1, 2], now=8)
+        ready = campaigns.unfinished(tx, campaign.id, ("ready",), 2)
+        campaigns.sent(tx, campaign.id, ready, now=8)
         batch = campaigns.claim(tx, campaign.id, 1)
         assert batch is not None
         assert (batch.keys, batch.attempts, batch.sent_at) == (["1", "2"], 1, 8)
         campaigns.finish(tx, batch, Tally(migrated=1, failed=1, conflicts=1), now=9)
         campaigns.give_back(tx, campaign.id, 1, "too late")
         campaigns.give_back(tx, campaign.id, 2, "other code")
-        campaigns.sent(tx, campaign.id, [1, 2], now=10)
+        campaigns.sent(tx, campaign.id, campaigns.unfinished(tx, campaign.id, ("ready",), 1), now=10)
         assert campaigns.claim(tx, campaign.id, 99) is None
         assert campaigns.last_number(tx, campaign.id) == 4
     with engine.store.transaction(write=False) as tx:
@@ -107,6 +121,8 @@ def test_batches_are_counted_by_what_became_of_them(engine: Engine) -> None:
         assert campaigns.unfinished(tx, campaign.id, ("sent",), 9, sent_before=10) == []
         assert campaigns.notes(tx, campaign.id) == ["other code"]
         assert [one.keys for one in campaigns.keys_of(tx, campaign.id, 1, 2)] == [["é"], ["4", "5", "6"]]
+        assert campaigns.owns(tx, campaign.id, {"é", "1"})
+        assert not campaigns.owns(tx, campaign.id, {"1", "2"}), "the batch with those is done"
     own = progress[campaign.id]
     assert (own.planned, own.ready, own.sent, own.done) == (16, 1, 1, 2)
     assert own.tally == Tally(migrated=1, failed=1, conflicts=1, skipped=10)
