@@ -120,7 +120,7 @@ def new(context: Context, name: str) -> None:
 @common
 def expand(context: Context, migration: str, dry_run: bool, undo: bool, reason: str | None) -> None:
     """Adds the tables, columns and indexes that a migration needs."""
-    instance = find(migration).cls()
+    instance = context.migration(migration).cls()
     ledger = context.ledger
     if dry_run and undo:
         lines = [f"would remove {step}" for step in expansion.standing(ledger, instance)]
@@ -154,7 +154,7 @@ def expand(context: Context, migration: str, dry_run: bool, undo: bool, reason: 
 @common
 def enqueue(context: Context, migration: str, **given: Any) -> None:
     """Opens a campaign that migrates every entity, and returns; workers do it."""
-    found = find(migration)
+    found = context.migration(migration)
     context.check_broker()
     options = {"sample": given["sample"], "limit": given["limit"], "max_failed_share": 0.5}
     order = Order(
@@ -197,7 +197,7 @@ def rerun(context: Context, migration: str, **given: Any) -> None:
         batch_size=given["batch_size"] or context.settings.batch_size,
     )
     context.check_broker()
-    _open(context, find(migration), order, watch=given["watch"])
+    _open(context, context.migration(migration), order, watch=given["watch"])
 
 
 @backtrail.command()
@@ -214,7 +214,7 @@ def rerun(context: Context, migration: str, **given: Any) -> None:
 @common
 def rollback(context: Context, migration: str, **given: Any) -> None:
     """Takes migrated entities back to exactly what they were."""
-    found = find(migration)
+    found = context.migration(migration)
     only = _only(given["only"], given["only_from"])
     if (only is not None) + (given["campaign"] is not None) + given["everybody"] != 1:
         raise UsageError("rollback takes one of --only KEY, --campaign CAMPAIGN and --all")
@@ -376,7 +376,7 @@ _mover("cancel", "cancelled", "Ends a campaign, within one batch; what is done s
 @common
 def verify(context: Context, migration: str, sample: float | None, only: Sequence[str]) -> None:
     """Recomputes the ledger, compares every row, asks migrate again; exit code 1 if anything is wrong."""
-    found = find(migration)
+    found = context.migration(migration)
     ledger = context.ledger
     ledger.store.check(found.cls)
     with ledger.store.transaction(write=False) as tx:
@@ -408,7 +408,7 @@ def history(context: Context, migration: str, key: str) -> None:
     """What happened to one entity, event by event, by whom and why."""
     ledger = context.ledger
     with ledger.store.transaction(write=False) as tx:
-        events = histories.history(ledger, tx, find(migration).name, key)
+        events = histories.history(ledger, tx, context.migration(migration).name, key)
     show.print_json(context, events) if context.json else show.print_history(context.out, events)
 
 
@@ -420,7 +420,7 @@ def history(context: Context, migration: str, key: str) -> None:
 def notes(context: Context, migration: str, conflicts: bool, unmapped: bool) -> None:
     """What the migration recorded: conflicts, unmapped fields, remarks."""
     kinds = ({"conflict"} if conflicts else set()) | ({"unmapped"} if unmapped else set())
-    found = histories.notes(context.ledger, find(migration).name, kinds or None)
+    found = histories.notes(context.ledger, context.migration(migration).name, kinds or None)
     if context.json:
         show.print_json(context, list(found))
         return

@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import Console
 
 from backtrail import broker
-from backtrail.errors import Retry, UnsuitableDatabase
+from backtrail.discovery import Found, find
+from backtrail.errors import Retry, UnknownName, UnsuitableDatabase
 from backtrail.settings import Settings, load, redact
 from backtrail.stores import open_store
 from backtrail.stores.base import Transaction
@@ -72,6 +73,25 @@ class Context:
         """
         if self.settings.broker_url is not None:
             broker.check(self.settings.broker_url)
+
+    def migration(self, text: str) -> Found:
+        """The migration that somebody names; the name alone will do for one that had a campaign in this database.
+
+        Raises:
+            UsageError: it names none.
+        """
+        try:
+            return find(text)
+        except UnknownName:
+            source = None if self.settings.database_url is None else self._source_of(text)
+            if source is None:
+                raise
+        return find(source)
+
+    def _source_of(self, name: str) -> str | None:
+        with self.ledger.store.transaction(write=False) as tx:
+            campaigns = self.ledger.campaigns.all(tx, migration=name) if self.ledger.exists(tx) else []
+        return campaigns[-1].source if campaigns else None
 
     def campaign(self, tx: Transaction, name: str) -> Campaign:
         """The campaign that somebody names.

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import subprocess
+import threading
 from typing import Any
 
 from billiard import current_process
@@ -71,6 +72,7 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
     companion = Companion(settings, broker_url, app)
     signals.worker_ready.connect(companion.start, weak=False)
     signals.worker_shutting_down.connect(companion.stop, weak=False)
+    signals.worker_shutting_down.connect(_end_in_time, weak=False)
     signals.worker_shutdown.connect(companion.stop, weak=False)
     return app
 
@@ -84,6 +86,16 @@ def _end_at_once() -> None:
     if current_process().name != "MainProcess":
         for told in (signal.SIGTERM, signal.SIGQUIT):  # the pool uses the second where REMAP_SIGTERM names it
             signal.signal(told, lambda *_: os._exit(1))
+
+
+def _end_in_time(**_: Any) -> None:
+    """Nothing; the worker has a while to end in good order, and then ends anyway.
+
+    Without a broker Celery would wait for its connection for ever. What was not done goes back in any case: by the database.
+    """
+    deadline = threading.Timer(CONF["worker_soft_shutdown_timeout"] + 5, os._exit, (0,))
+    deadline.daemon = True
+    deadline.start()
 
 
 class Companion:
@@ -144,8 +156,3 @@ def app_from_settings(settings: Settings | None = None) -> Celery:
     settings = settings or load()
     url = settings.broker_url or _stack.enter_context(broker.embedded(settings.database(), settings.runtime_dir))
     return make_app(settings, url)
-
-
-def stop_softly(process: int) -> None:
-    """Nothing; the worker with that id gives its messages back and ends."""
-    os.kill(process, signal.SIGTERM)
