@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 from backtrail.changes import Decision
@@ -12,76 +10,28 @@ from backtrail.decide import check, decide, entity
 from backtrail.entity import RecallNeeded
 from backtrail.errors import (
     AuthorMistake,
-    BacktrailError,
     CheckFailed,
-    Drifted,
     ForeignRow,
     ImpureMigration,
     Quarantine,
     RequirementMissing,
     Tampered,
 )
-from backtrail.image import Image, Ref, Written
+from backtrail.image import Ref, Written
 from backtrail.stores.base import Plan, Rowsets, Transaction
 from ledger.campaigns import GOING, Tally
-from ledger.history import Standing, back, expected, fold, forth, kind_of, originals
+from ledger.history import fold, kind_of
 from ledger.integrity import flaw
 from ledger.journal import Entry, Fact, Head
-from ledger.later import written_later
 from ledger.presence import milliseconds
 from ledger.redecide import without_own_writes
-from ledger.state import Action, action
+from ledger.state import action
+from worker.jobs import Job, NotGoing, RecallsPending, Rejected, reason, to_json
+from worker.restore import bring_again, take_back
 from worker.work import Work
 
 SAME_MISTAKE = 10
 """From how many jobs on it is the author's mistake, and not the users' data, if all of a batch fail at the same place."""
-
-
-class Rejected(Exception):
-    """Jobs that failed after something of theirs was written: the transaction is given up, and made anew without them."""
-
-    def __init__(self, failures: dict[str, Quarantine]) -> None:
-        super().__init__(f"{len(failures)} jobs")
-        self.failures = failures
-
-
-class RecallsPending(Exception):
-    """Results that `migrate` asked for and nobody has: they are fetched outside the transaction, which is then made anew."""
-
-    def __init__(self, needed: list[tuple[str, RecallNeeded]]) -> None:
-        super().__init__(f"{len(needed)} recalls")
-        self.needed = needed
-
-
-class NotGoing(Exception):
-    """The campaign is paused, halted or ended: the batch is not worked on."""
-
-
-@dataclass(slots=True)
-class Job:
-    """One entity on its way through the transaction."""
-
-    head: Head
-    key: Any
-    action: Action
-    outcome: str = ""
-    facts: list[Fact] = field(default_factory=list)
-    standing: Standing = field(default_factory=Standing)
-    rows: Rowsets = field(default_factory=dict)
-    plan: Plan | None = None
-    decision: Decision | None = None
-    notes: dict[str, int] = field(default_factory=dict)
-    failure: Quarantine | None = None
-
-    @property
-    def text(self) -> str:
-        """The entity's key as text."""
-        return self.head.key
-
-    @property
-    def open(self) -> bool:
-        """Whether there is still something to do."""
-        return not self.outcome
 
 
 def execute(
@@ -137,6 +87,7 @@ class Attempt:
         self.failures = failures
         self.at = milliseconds(tx)
         self.journal = work.ledger.journal
+        self.begin = Fact("begin", to_json({"job": work.campaign.kind}))
         campaign = work.campaign
         heads = self.journal.heads(tx, campaign.migration, keys, lock=True)
         self.jobs = [self._job(heads.get(key) or Head(campaign.migration, key)) for key in dict.fromkeys(keys)]
@@ -147,7 +98,7 @@ class Attempt:
         if job.action == "skip":
             job.outcome = "skipped"
         elif failure is not None:
-            self._fail(job, failure)
+            job.fail(self.begin, failure)
         return job
 
     # -- the sentence ---------------------------------------------------------------------------------------------
@@ -156,13 +107,13 @@ class Attempt:
         """Nothing; everything is done and appended, and only the commit is missing."""
         self._recall_streams()
         self._tell_stale()
-        self._take_back(self._open("undo", "again"))
+        take_back(self, self._open("undo", "again"))
         deciding = self._open("migrate", "again", "redo")
         if self.work.campaign.kind != "redo":
             self._skip_vanished(deciding)
             self._demand_requirements(deciding)
             self._read_and_decide(deciding)
-        self._bring_again(self._open("redo"))
+        bring_again(self, self._open("redo"))
         self._apply(self._open("migrate", "again"))
         self._check(self._done_now())
         self._append()
@@ -186,7 +137,7 @@ class Attempt:
             if wrong is None:
                 job.standing = fold(own)
             else:
-                self._fail(job, Tampered(f"its ledger is not what was appended: {wrong}; see `backtrail verify`"))
+                job.fail(self.begin, Tampered(f"its ledger is not what was appended: {wrong}; see `backtrail verify`"))
 
     def _tell_stale(self) -> None:
         """Turns `refresh` into `again` where `migrate` would now decide otherwise, and into nothing where not."""
@@ -197,87 +148,12 @@ class Attempt:
         rowsets = without_own_writes(self.tx, type(self.work.migration), keys, changes, lock=True)
         for job, rows in zip(jobs, rowsets, strict=True):
             job.rows = rows
-        self._decide(jobs, recorded=True)
+        self.decide(jobs, recorded=True)
         for job in jobs:
             if job.open:
                 fresh = job.plan is not None and job.plan.digest.hex() == job.standing.decision
                 job.action, job.outcome = "again", "skipped" if fresh else ""
                 job.plan = None
-
-    # -- going back, and forth again ------------------------------------------------------------------------------
-
-    def _take_back(self, jobs: list[Job]) -> None:
-        live = self._live(jobs, lambda job: job.standing.changes)
-        for job in jobs:
-            self._refuse_drift(job, expected(job.standing.changes), live)
-        jobs = [job for job in jobs if job.open]
-        self._put(jobs, lambda job: back(job.standing.changes, live), lambda job: originals(job.standing.changes), "compensated")
-        for job in jobs:
-            if job.action == "undo":
-                job.outcome = "rolled_back"
-                job.facts.append(Fact("end", _json({"state": "rolled_back"})))
-
-    def _bring_again(self, jobs: list[Job]) -> None:
-        live = self._live(jobs, lambda job: job.standing.undone)
-        anew = []
-        for job in jobs:
-            before = originals(job.standing.undone)
-            if self._same_decision(job) and not any(
-                self.work.store.differences(image, live.get(ref)) for ref, image in before.items()
-            ):
-                continue
-            if self.work.campaign.kind == "redo":
-                self._refuse_drift(job, before, live)
-            else:
-                job.action = "migrate"
-                anew.append(job)
-        # What was compared had the time of the first run; what is done now has its own.
-        self._decide(anew, recorded=False)
-        jobs = [job for job in jobs if job.open and job.action == "redo"]
-        self._put(jobs, lambda job: forth(job.standing.undone, live), lambda job: expected(job.standing.undone), None)
-        for job in jobs:
-            job.outcome = "migrated"
-            job.facts.append(Fact("end", _json({"state": "migrated"})))
-
-    def _same_decision(self, job: Job) -> bool:
-        return self.work.campaign.kind == "redo" or (job.plan is not None and job.plan.digest.hex() == job.standing.decision)
-
-    def _live(self, jobs: Iterable[Job], changes: Callable[[Job], Sequence[Written]]) -> dict[Ref, Image]:
-        refs = [change.ref for job in jobs for change in changes(job)]
-        return self.tx.fetch(refs, lock=True) if refs else {}
-
-    def _refuse_drift(self, job: Job, wanted: dict[Ref, Image | None], live: dict[Ref, Image]) -> None:
-        found = drift(self.work, self.tx, job.head, wanted, live)
-        if not found:
-            return
-        if self.work.campaign.options.get("on_drift") == "skip":
-            remark = Fact("remark", _json({"text": "drifted, so it stays as it is", "differences": found}))
-            job.facts += [self._begin(), remark, Fact("end", _json({"state": job.head.state, "skipped": True}))]
-            job.outcome = "skipped"
-            return
-        self._fail(job, Drifted("; ".join(found)))
-
-    def _put(
-        self, jobs: list[Job], steps: Callable[[Job], Any], wanted: Callable[[Job], dict[Ref, Image | None]], kind: str | None
-    ) -> None:
-        puts = {job.text: steps(job) for job in jobs}
-        flat = [put for steps_ in puts.values() for put in steps_]
-        now = self.tx.put(flat, ordered=self.ordered) if flat else {}
-        wrong: dict[str, Quarantine] = {}
-        for job in jobs:
-            missed = [ref.table for ref, image in wanted(job).items() if self.work.store.differences(image, now[ref])]
-            if missed:
-                wrong[job.text] = Drifted(
-                    f"rows of {missed[0]} did not come back as they were: a trigger or rule changes what is written"
-                )
-            job.facts.append(self._begin())
-            last = {put.ref: at for at, put in enumerate(puts[job.text])}
-            for at, put in enumerate(puts[job.text]):
-                # Of a row that takes several steps only the last can be read back.
-                written = Written(put.ref, put.live, now[put.ref] if last[put.ref] == at else put.target)
-                job.facts.append(Fact(kind or kind_of(written), written=written))
-        if wrong:
-            raise Rejected(wrong)
 
     # -- deciding -------------------------------------------------------------------------------------------------
 
@@ -292,10 +168,10 @@ class Attempt:
                         {job.text: Quarantine("it is migrated, and its key is gone from the source: roll it back instead")}
                     )
                 job.outcome = "skipped"
-                remark = Fact("remark", _json({"text": "vanished before its turn"}))
+                remark = Fact("remark", to_json({"text": "vanished before its turn"}))
                 # One that was rolled back stays so: should its key come back, nobody takes it again unasked.
                 state = "rolled_back" if job.head.state == "rolled_back" else "vanished"
-                job.facts = [self._begin(), remark, Fact("end", _json({"state": state, "skipped": True}))]
+                job.facts = [self.begin, remark, Fact("end", to_json({"state": state, "skipped": True}))]
 
     def _demand_requirements(self, jobs: list[Job]) -> None:
         for name in self.work.campaign.options.get("requires_each", ()):
@@ -303,13 +179,13 @@ class Attempt:
             for job in jobs:
                 head = heads.get(job.text)
                 if job.open and (head is None or head.state != "migrated"):
-                    self._fail_late(job, RequirementMissing(f"{name} comes first, and has not been done for this entity"))
+                    job.fail_late(self.begin, RequirementMissing(f"{name} comes first, and has not been done for this entity"))
 
     def _read_and_decide(self, jobs: list[Job]) -> None:
         jobs = [job for job in jobs if job.open]
         self._read(jobs)
-        self._decide([job for job in jobs if job.action == "redo"], recorded=True)
-        self._decide([job for job in jobs if job.action != "redo"], recorded=False)
+        self.decide([job for job in jobs if job.action == "redo"], recorded=True)
+        self.decide([job for job in jobs if job.action != "redo"], recorded=False)
         decided = [job for job in jobs if job.plan is not None]
         if decided:
             self._demand_pure(decided[0])
@@ -326,7 +202,8 @@ class Attempt:
         ):
             job.rows = rows
 
-    def _decide(self, jobs: list[Job], *, recorded: bool) -> None:
+    def decide(self, jobs: list[Job], *, recorded: bool) -> None:
+        """Nothing; each job has what `migrate` decides, with the time and parameters of now, or those recorded when it was first decided."""
         recalls = self._recalls(jobs)
         pending: list[tuple[str, RecallNeeded]] = []
         for job in jobs:
@@ -335,7 +212,7 @@ class Attempt:
             except RecallNeeded as needed:
                 pending.append((job.text, needed))
             except Quarantine as failure:
-                self._fail_late(job, failure)
+                job.fail_late(self.begin, failure)
         if pending:
             raise RecallsPending(pending)
 
@@ -372,15 +249,15 @@ class Attempt:
             plan, decision = job.plan, job.decision
             assert plan is not None and decision is not None  # noqa: S101 -- both come from _decided
             if not job.facts:
-                job.facts.append(self._begin())
+                job.facts.append(self.begin)
             for _ in plan.writes:
                 change = next(written)
                 if change.before != change.after:
                     job.facts.append(Fact(kind_of(change), written=change))
             for note in decision.notes:
-                job.facts.append(Fact(note.kind, _json(note.data)))
+                job.facts.append(Fact(note.kind, to_json(note.data)))
                 job.notes[note.kind] = job.notes.get(note.kind, 0) + 1
-            job.facts.append(Fact("end", _json({"state": "migrated", "decision": plan.digest.hex(), **job.notes})))
+            job.facts.append(Fact("end", to_json({"state": "migrated", "decision": plan.digest.hex(), **job.notes})))
             job.outcome = "migrated"
 
     def _refuse_foreign(self, jobs: list[Job]) -> None:
@@ -389,18 +266,20 @@ class Attempt:
         for job in jobs:
             for write in job.plan.writes if job.plan else ():
                 if write.ref is not None and owners.setdefault(write.ref, job) is not job:
-                    self._fail_late(job, ForeignRow(f"a row of {write.table} is changed by another entity of this migration too"))
+                    job.fail_late(
+                        self.begin, ForeignRow(f"a row of {write.table} is changed by another entity of this migration too")
+                    )
         if not owners:
             return
         for ref, found in self.journal.others(self.tx, list(owners), self.work.campaign.migration).items():
             job = owners[ref]
             if job.open and any(head.key != job.text and head.state == "migrated" for head, _ in found):
-                self._fail_late(job, ForeignRow(f"a row of {ref.table} was changed by another entity of this migration"))
+                job.fail_late(self.begin, ForeignRow(f"a row of {ref.table} was changed by another entity of this migration"))
 
     def _check(self, jobs: list[Job]) -> None:
         if not self.work.checks:
             return
-        jobs = [job for job in jobs if job.rows]
+        jobs = [job for job in jobs if job.plan is not None]
         migration = type(self.work.migration)
         if any(rows.table in migration.writes for rows in migration.reads) and jobs:
             self._read(jobs)
@@ -443,34 +322,6 @@ class Attempt:
                 state = event.facts.get("state")
                 tally.add("skipped" if event.facts.get("skipped") or state == "vanished" else str(state), event.facts)
 
-    def _begin(self) -> Fact:
-        return Fact("begin", _json({"job": self.work.campaign.kind}))
-
-    def _fail(self, job: Job, failure: Quarantine) -> None:
-        job.failure, job.outcome, job.plan = failure, "failed", None
-        job.facts = [self._begin(), Fact("failed", _json({"error": type(failure).__name__, "reason": str(failure)}))]
-
-    def _fail_late(self, job: Job, failure: Quarantine) -> None:
-        """Fails a job that may have written: what it wrote goes only with the whole transaction."""
-        if job.facts:
-            raise Rejected({job.text: failure})
-        self._fail(job, failure)
-
-
-def drift(work: Work, tx: Transaction, head: Head, wanted: dict[Ref, Image | None], live: dict[Ref, Image]) -> list[str]:
-    """How the rows differ from what they should be, and who is known to have changed them; names of columns, never values."""
-    found = []
-    for ref, image in wanted.items():
-        differences = work.store.differences(image, live.get(ref))
-        if not differences:
-            continue
-        other = written_later(work.ledger, tx, head, ref, image, live.get(ref))
-        if other is not None:
-            found.append(f"{ref.table}: changed since by {other.migration}; roll that back first")
-        else:
-            found.append(f"{ref.table}: {', '.join(difference.column for difference in differences)} changed since")
-    return found
-
 
 def with_own_writes(work: Work, rows: Rowsets, changes: Sequence[Written]) -> Rowsets:
     """The rows that `check` gets: those that are read, and of written tables that are not read, those that the entity wrote."""
@@ -485,11 +336,3 @@ def with_own_writes(work: Work, rows: Rowsets, changes: Sequence[Written]) -> Ro
 def at_time(milliseconds_: int, like: Any) -> Any:
     """The aware time of so many milliseconds since 1970."""
     return type(like).fromtimestamp(milliseconds_ / 1000, tz=like.tzinfo)
-
-
-def reason(failure: BacktrailError | None) -> str:
-    """A failure as one line: its class and what it says."""
-    return f"{type(failure).__name__}: {failure}"
-
-
-_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

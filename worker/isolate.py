@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from backtrail.decide import place
 from backtrail.errors import DatabaseFault, Quarantine, RecallFailed, Retry
 from ledger.campaigns import Tally
-from worker.execute import RecallsPending, Rejected, execute
+from worker.execute import execute
+from worker.jobs import RecallsPending, Rejected
 from worker.work import Work
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from backtrail.errors import BacktrailError, DatabaseFault, Halt, Retry, Unsuita
 from backtrail.settings import Settings
 from ledger.campaigns import GOING
 from ledger.presence import milliseconds
-from worker.execute import NotGoing
 from worker.isolate import work_through
+from worker.jobs import NotGoing
 from worker.runtime import Runtime, runtime
 
 log = logging.getLogger(__name__)
