@@ -14,7 +14,6 @@ import click
 from backtrail._version import __version__
 from backtrail.discovery import announced, find
 from backtrail.errors import BacktrailError, Quarantine, UsageError
-from ledger import expansion
 from ledger.campaigns import UNFINISHED
 from ledger.presence import milliseconds
 from ledger.verify import Verifier
@@ -120,6 +119,8 @@ def new(context: Context, name: str) -> None:
 @common
 def expand(context: Context, migration: str, dry_run: bool, undo: bool, reason: str | None) -> None:
     """Adds the tables, columns and indexes that a migration needs."""
+    from ledger import expansion  # Alembic takes as long to load as all the rest, and no other command needs it
+
     instance = context.migration(migration).cls()
     ledger = context.ledger
     if dry_run and undo:

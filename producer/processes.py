@@ -45,6 +45,8 @@ def run_worker(settings: Settings, *, concurrency: int | None, log_level: str) -
         "--without-gossip",
         "--queues",
         settings.queue,
+        "--hostname",  # two workers of one machine must not go by one name
+        f"worker-{os.getpid()}@%h",
     ]
     sys.stdout.flush()
     os.execve(sys.executable, command, program.environment(environment_of(settings)))  # noqa: S606 -- our own interpreter

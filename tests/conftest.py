@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,10 @@ import redis
 
 from tests import servers
 from tests.engine import Engine
+
+# Whoever runs the tests in the background of a shell has them inherit that Ctrl-C is ignored, and so would the programs that are told by it
+# to end. One that is handled here is at its default there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

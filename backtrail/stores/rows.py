@@ -396,8 +396,9 @@ class SqlTransaction(Transaction):
         awaited = {
             (write.table, cell.table)
             for write in writes
+            if NewRow in map(type, write.cells)
             for cell in write.cells
-            if isinstance(cell, NewRow) and id(cell) not in given and cell.table != write.table
+            if type(cell) is NewRow and id(cell) not in given and cell.table != write.table
         }
         for group in self._groups(writes, ordered=ordered, used=frozenset(awaited)):
             table = self.store.table(group[0].table)
@@ -459,6 +460,8 @@ class SqlTransaction(Transaction):
         self.insert(table, names, rows)
 
     def _resolve(self, cells: Cells, given: dict[int, Cells]) -> list[Any]:
+        if NewRow not in map(type, cells):
+            return list(cells)
         return [self._key_of(cell, given) if type(cell) is NewRow else cell for cell in cells]
 
     @staticmethod

@@ -203,7 +203,10 @@ class SqlStore(Store):
         digest = hashlib.sha256()
         for write in writes:
             where = "" if write.ref is None else write.ref.key
-            cells = self.table(write.table).tag_all([f"\1{cell!r}" if type(cell) is NewRow else cell for cell in write.cells])
+            cells = write.cells
+            if NewRow in map(type, cells):
+                cells = [f"\1{cell!r}" if type(cell) is NewRow else cell for cell in cells]
+            cells = self.table(write.table).tag_all(cells)
             digest.update(
                 "\0".join([write.op, write.table, where, *write.columns, *cells, "\n"]).encode("utf-8", "surrogatepass")
             )
@@ -218,7 +221,7 @@ class SqlStore(Store):
         if isinstance(change, Update):
             return self._update(table, change)
         if change.source is None:
-            cells = [self._encode(table, name, value) for name, value in change.values.items()]
+            cells = [None if value is None else self._encode(table, name, value) for name, value in change.values.items()]
             return Write("create", table.name, tuple(change.values), cells, row=change.row)
         columns, cells = self._copied(table, change)
         for name, value in change.values.items():

@@ -28,7 +28,7 @@ def settled(world: World, campaign: str) -> int:
 
 def test_pause_resume_and_cancel(world: World) -> None:
     """Each takes effect within one batch a process, and says what it did; what is done stays done, once."""
-    world.write(SLOWLY.replace("0.002", "0.006"))
+    world.write(SLOWLY.replace("0.002", "0.01"))
     world.populate(USERS)
     before = world.users()
     place = world.place
@@ -84,7 +84,7 @@ def test_an_authors_mistake_halts_and_is_mended(world: World, mistake: str) -> N
 
 def test_code_that_changes_under_a_campaign_is_not_run_unasked(world: World) -> None:
     """A file edited in mid-campaign gives the batches back untouched and `status` says so; `resume` takes the new code knowingly."""
-    world.write(SLOWLY)
+    world.write(SLOWLY.replace("0.002", "0.01"))
     world.populate(USERS)
     before = world.users()
     place = world.place
