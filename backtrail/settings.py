@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     """The queue's name on the broker: one for each database, where several share a broker."""
     concurrency: int | None = Field(default=None, ge=1)
     """Processes of one worker; None means as many as there are cores."""
-    batch_size: int = Field(default=100, ge=1, le=5000)
+    batch_size: int = Field(default=200, ge=1, le=5000)
     """Jobs per message."""
     lock_timeout_ms: int = Field(default=1000, ge=1)
     """How long a batch waits for a lock that the application holds before it is tried again later."""

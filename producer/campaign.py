@@ -35,7 +35,7 @@ class Order:
     options: dict[str, Any] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
-    batch_size: int = 100
+    batch_size: int = 200
 
 
 class DriftFound(BacktrailError):

@@ -129,6 +129,7 @@ def postgres(**settings: str) -> Iterator[str]:
         "synchronous_commit": "off",
         "max_connections": "200",
         "deadlock_timeout": "200ms",
+        "autovacuum": "off",  # databases live for one test
         **settings,
     }
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
@@ -171,7 +172,9 @@ def postgres_database(server: str) -> Iterator[str]:
     """The URL of a fresh database on `server`; dropped afterwards, whoever is still connected to it."""
     name = f"bt_{uuid.uuid4().hex[:16]}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        # Copying the files takes half as long as writing all of a new database to the log; servers before 15 know no other way.
+        how = sql.SQL(" STRATEGY file_copy" if connection.info.server_version >= 150000 else "")
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)) + how)
     try:
         yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
     finally:

@@ -38,7 +38,7 @@ def test_defaults():
         "broker_url": None,
         "queue": "bt",
         "concurrency": None,
-        "batch_size": 100,
+        "batch_size": 200,
         "lock_timeout_ms": 1000,
         "runtime_dir": None,
     }
@@ -61,7 +61,7 @@ def test_precedence(folder: Path, monkeypatch: pytest.MonkeyPatch):
 def test_other_variables_are_not_ours(monkeypatch: pytest.MonkeyPatch):
     """A BACKTRAIL_ variable that is no setting, such as the tests' server, disturbs nobody."""
     monkeypatch.setenv("BACKTRAIL_TEST_POSTGRES_URL", "postgresql://elsewhere/db")
-    assert load() == load(batch_size=100)
+    assert load() == load(batch_size=200)
 
 
 def test_frozen():
