@@ -75,7 +75,7 @@ def test_whatever_it_wrote_it_sees_what_it_saw(kind: str, request: pytest.Fixtur
     numbers = iter(range(10_000))
     done: list[str] = []
 
-    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     @given(steps)
     def trip(planned: list[tuple[str, int, Any]]) -> None:
         fill(engine)
