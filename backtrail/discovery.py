@@ -9,8 +9,8 @@ import importlib.util
 import inspect
 import linecache
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from backtrail.decide import place
 from backtrail.errors import BacktrailError, UnknownName, UsageError
-from backtrail.migration import Migration, validate
+from backtrail.migration import Migration, bound, validate
 
 GROUP = "backtrail.migrations"
 
@@ -46,6 +46,10 @@ class Found:
     def summary(self) -> str:
         """The first line of the class's docstring."""
         return (inspect.getdoc(self.cls) or "").split("\n", 1)[0]
+
+    def bound(self, params: Mapping[str, Any]) -> Found:
+        """The same with the values of parameters in the names of its tables."""
+        return replace(self, cls=bound(self.cls, params))
 
     def instance(self, params: dict[str, Any]) -> Migration:
         """The migration with its parameters.

@@ -149,6 +149,14 @@ class Retry(BacktrailError):
     remedy: ClassVar[Remedy] = "retry"
 
 
+class Contended(Retry):
+    """Somebody else is writing a document that this transaction needs; the fewer entities it holds, the likelier it gets through."""
+
+
+class TooLarge(Retry):
+    """More than one transaction should hold: it is tried again with half of the entities."""
+
+
 class RecallFailed(Retry):
     """A function given to `recall` failed; it is called again later."""
 

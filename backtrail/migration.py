@@ -6,7 +6,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
@@ -150,6 +150,46 @@ class Migration:
                     f"migration {cls.__name__}: params is annotated with {model}, which its module does not hold"
                 ) from error
         return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def bound(cls: type[Migration], params: Mapping[str, Any]) -> type[Migration]:
+    """The migration with the values of parameters in the names of its tables: `{name}` in keys, reads, writes and invariants.
+
+    Args:
+        cls: the migration.
+        params: values of its parameters; those left out have the model's defaults.
+    """
+    model = cls.params_model()
+    if model is None:
+        return cls
+    defaults = {name: field.default for name, field in model.model_fields.items()}
+    texts = {f"{{{name}}}": value for name, value in {**defaults, **params}.items() if isinstance(value, str)}
+
+    def filled(text: Any) -> Any:
+        if isinstance(text, str):
+            for name, value in texts.items():
+                text = text.replace(name, value)
+            return text
+        if isinstance(text, Mapping):
+            return {name: filled(value) for name, value in text.items()}
+        return type(text)(map(filled, text)) if isinstance(text, (list, tuple)) else text
+
+    names = {
+        "keys": tuple(Keys(filled(one.table), *one.columns, where=one.where, key=one.key) for one in cls.all_keys()),
+        "reads": tuple(replaced(rows, table=filled(rows.table), name=filled(rows.name)) for rows in cls.reads),
+        "writes": tuple(map(filled, cls.writes)),
+        "invariants": tuple(replace(one, query=filled(one.query), collection=filled(one.collection)) for one in cls.invariants),
+    }
+    same = all(names[name] == tuple(getattr(cls, name)) for name in ("reads", "writes", "invariants"))
+    if same and names["keys"] == cls.all_keys():
+        return cls
+    return type(cls.__name__, (cls,), {**names, "__module__": cls.__module__, "__doc__": cls.__doc__})
+
+
+def replaced(rows: Rows, *, table: str, name: str) -> Rows:
+    """The same read of another table, under another name."""
+    via = None if rows.via is None else ".".join(rows.via)
+    return Rows(table, rows.by, via=via, name=name, columns=rows.columns, key=rows.key)
 
 
 def validate(cls: type[Migration]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -123,6 +123,20 @@ def _sqlite_url(rest: str) -> str:
     return f"sqlite:///{absolute}{'?' if query else ''}{query}"
 
 
+def _titles_url(url: str) -> str:
+    example = "https://api.example.com/v1"
+    scheme, found, rest = url.partition("://")
+    if not found or scheme.lower() not in {"http", "https"}:
+        raise ValueError(f"is no address of the web: write {example}")
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in host or "?" in rest or "#" in rest:
+        raise ValueError(f"takes no user, password or query: write {example}, and the secret as titles_key")
+    _check_hosts(rest, example=example)
+    if not host.partition(":")[0]:
+        raise ValueError(f"names no host: write {example}")
+    return f"{scheme.lower()}://{rest.rstrip('/')}".removesuffix("/chat/completions")
+
+
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
@@ -154,6 +168,14 @@ class Settings(BaseSettings):
     """How long a batch waits for a lock that the application holds before it is tried again later."""
     runtime_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
     """The private folder of the embedded broker."""
+    titles_url: Annotated[str, AfterValidator(_titles_url)] | None = None
+    """An OpenAI-compatible endpoint that `coaching-redesign` asks for titles; without one, titles are made here."""
+    titles_key: SecretStr | None = None
+    """The endpoint's secret, sent as a bearer token."""
+    titles_model: str = Field(default="gpt-4o-mini", min_length=1, max_length=200)
+    """The model that the endpoint is asked for."""
+    titles_timeout_s: float = Field(default=20, gt=0, le=600, allow_inf_nan=False)
+    """How long one answer may take."""
 
     def database(self) -> str:
         """The database's URL; UsageError if there is none."""

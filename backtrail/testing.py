@@ -15,7 +15,7 @@ from backtrail.changes import Create, Decision, NoteKind, Update
 from backtrail.entity import Entity, RecallNeeded, Record
 from backtrail.errors import BacktrailError, CheckFailed, RecallFailed, UsageError
 from backtrail.keys import key_text
-from backtrail.migration import Migration, validate
+from backtrail.migration import Migration, bound, validate
 from backtrail.stores.memory import MemoryTables, Write, exact
 
 NOW = dt.datetime(2025, 1, 1, 12, tzinfo=dt.UTC)
@@ -81,7 +81,9 @@ def trial(
         BacktrailError: what would halt a campaign or refuse it: an undeclared table, say, or keys of mixed type.
     """
     validate(migration)
-    author = _Author(migration, _filled(migration, params), _milliseconds(now or NOW), recalls or {}, columns or {})
+    filled = _filled(migration, params)
+    migration = bound(migration, {} if filled is None else filled.model_dump())
+    author = _Author(migration, filled, _milliseconds(now or NOW), recalls or {}, columns or {})
     memory = MemoryTables(tables, migration.writes, primary_keys)
     given = memory.exact()
     first = author.migrate_all(memory)

@@ -1,17 +1,17 @@
-"""Campaigns and their batches as rows of the database: what every worker and command looks at, and the queue only hints at."""
+"""Campaigns and their batches as the database holds them: what every worker and command looks at, and the queue only hints at."""
 
 from __future__ import annotations
 
-import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
-
-import sqlalchemy as sa
 
 from backtrail.errors import UnknownName, UsageError
 from backtrail.stores.base import Transaction
-from ledger.tables import COUNTS, ledger_tables
+
+COUNTS = ("migrated", "rolled_back", "skipped", "failed", "conflicts", "unmapped")
+"""What a batch counts: entities by outcome, those with conflicts, and those with unmapped fields."""
 
 Kind = Literal["migrate", "rollback", "rerun", "redo"]
 GOING_BACK: tuple[Kind, ...] = ("rollback", "redo")
@@ -133,26 +133,16 @@ class Progress:
     done: int = 0
 
 
-class Campaigns:
-    """The campaigns of a ledger on SQL."""
+class Campaigns(ABC):
+    """The campaigns of a ledger, and their batches."""
 
-    def __init__(self, dialect: str) -> None:
-        tables = ledger_tables(dialect)
-        self.campaigns, self.batches = tables.campaigns, tables.batches
-
-    # -- campaigns ------------------------------------------------------------------------------------------------
-
+    @abstractmethod
     def open(self, tx: Transaction, campaign: Campaign) -> Campaign:
         """The campaign as it stands in the database, with its id."""
-        values = _values(campaign)
-        del values["id"]
-        result = tx.connection.execute(sa.insert(self.campaigns).values(values))
-        return replace(campaign, id=int(result.inserted_primary_key[0]))
 
+    @abstractmethod
     def get(self, tx: Transaction, number: int) -> Campaign | None:
         """The campaign of that id, or None."""
-        row = tx.connection.execute(sa.select(self.campaigns).where(self.campaigns.c.id == number)).first()
-        return None if row is None else _campaign(row)
 
     def find(self, tx: Transaction, name: str) -> Campaign:
         """The campaign that people call so, `c12` or `12`.
@@ -163,32 +153,16 @@ class Campaigns:
         number = name[1:] if name[:1] == "c" else name
         campaign = self.get(tx, int(number)) if number.isdecimal() and len(number) < 18 else None
         if campaign is None:
-            known = tx.connection.scalars(sa.select(self.campaigns.c.id).order_by(self.campaigns.c.id.desc()).limit(12))
-            raise UnknownName("campaign", name, [f"c{known_id}" for known_id in known])
+            raise UnknownName("campaign", name, [one.name for one in self.all(tx)[-12:]])
         return campaign
 
+    @abstractmethod
     def all(self, tx: Transaction, *, states: Sequence[str] | None = None, migration: str | None = None) -> list[Campaign]:
         """The campaigns in the order in which they were opened."""
-        query = sa.select(self.campaigns).order_by(self.campaigns.c.id)
-        if states is not None:
-            query = query.where(self.campaigns.c.state.in_(states))
-        if migration is not None:
-            query = query.where(self.campaigns.c.migration == migration)
-        return [_campaign(row) for row in tx.connection.execute(query)]
 
+    @abstractmethod
     def move(self, tx: Transaction, campaign: Campaign, state: State, *, now: int, halted: str | None = None) -> bool:
         """Whether the campaign is now in that state; False where an arrow from its state to that one is missing."""
-        table = self.campaigns
-        before = [one for one, arrows in ARROWS.items() if state in arrows]
-        values: dict[str, Any] = {"state": state}
-        if state in {"running", "halted"}:
-            values["halted"] = halted  # one that ends or is held keeps what stopped it before
-        if state == "running":
-            values["started_at"] = sa.func.coalesce(table.c.started_at, now)
-        if state in {"completed", "cancelled"}:
-            values |= {"ended_at": now, "started_at": sa.func.coalesce(table.c.started_at, now)}
-        where = sa.and_(table.c.id == campaign.id, table.c.state.in_(before))
-        return bool(tx.connection.execute(sa.update(table).where(where).values(values)).rowcount)
 
     def demand(self, tx: Transaction, campaign: Campaign, state: State, *, now: int) -> None:
         """Nothing; the campaign is in that state.
@@ -199,85 +173,52 @@ class Campaigns:
         if campaign.state != state and not self.move(tx, campaign, state, now=now):
             raise UsageError(f"{campaign.name} is {campaign.state} and cannot be {state}")
 
+    @abstractmethod
     def record_move(self, tx: Transaction, campaign: Campaign, move: dict[str, Any], fingerprint: str | None = None) -> None:
         """Nothing; the campaign remembers who moved it, when and why, and the code that it goes on with, if that is another."""
-        values: dict[str, Any] = {"options": {**campaign.options, "moves": [*campaign.options.get("moves", ()), move]}}
-        if fingerprint is not None:
-            values["fingerprint"] = fingerprint
-        tx.connection.execute(sa.update(self.campaigns).where(self.campaigns.c.id == campaign.id).values(values))
 
+    @abstractmethod
     def advance(
         self, tx: Transaction, campaign: Campaign, cursor: dict[str, Any], *, fed: bool, total: int | None = None
     ) -> None:
         """Nothing; the feeder has come to that place among the keys."""
-        values: dict[str, Any] = {"cursor": cursor, "fed": fed}
-        if total is not None:
-            values["total"] = total
-        tx.connection.execute(sa.update(self.campaigns).where(self.campaigns.c.id == campaign.id).values(values))
 
-    # -- batches --------------------------------------------------------------------------------------------------
-
+    @abstractmethod
     def add_batches(self, tx: Transaction, campaign: Campaign, first: int, keys: Sequence[Sequence[str]]) -> None:
         """Nothing; batches of those keys are ready to be sent."""
-        rows = [
-            {"campaign": campaign.id, "number": first + at, "keys": list(batch), "size": len(batch), "state": "ready"}
-            for at, batch in enumerate(keys)
-        ]
-        if rows:
-            tx.connection.execute(sa.insert(self.batches), rows)
 
+    @abstractmethod
     def add_skipped(self, tx: Transaction, campaign: Campaign, number: int, count: int, now: int) -> None:
         """Nothing; that many entities with nothing to do are counted in a batch that needs no worker."""
-        values = {
-            "campaign": campaign.id,
-            "number": number,
-            "keys": [],
-            "size": count,
-            "state": "done",
-            "done_at": now,
-            "skipped": count,
-        }
-        tx.connection.execute(sa.insert(self.batches).values(values))
 
+    @abstractmethod
     def claim(self, tx: Transaction, campaign: int, number: int) -> Batch | None:
         """The batch, locked to the end of the transaction; None where it does not exist. Whoever comes second waits here."""
-        table = self.batches
-        query = sa.select(table).where(table.c.campaign == campaign, table.c.number == number).with_for_update()
-        row = tx.connection.execute(query).first()
-        return None if row is None else _batch(row)
 
+    @abstractmethod
     def finish(self, tx: Transaction, batch: Batch, tally: Tally, now: int) -> None:
         """Nothing; the batch is done, with those counts."""
-        self._set(tx, batch.campaign, [batch.number], {"state": "done", "done_at": now, **tally.values()})
 
+    @abstractmethod
     def peek(self, tx: Transaction, campaign: int, number: int) -> Batch | None:
         """The batch, as it stands and not locked; None where it does not exist."""
-        table = self.batches
-        row = tx.connection.execute(sa.select(table).where(table.c.campaign == campaign, table.c.number == number)).first()
-        return None if row is None else _batch(row)
 
+    @abstractmethod
     def give_back(self, tx: Transaction, campaign: int, number: int, note: str | None = None) -> None:
         """Nothing; the batch is to be sent again. The note says why a worker would not have it."""
-        table = self.batches
-        where = sa.and_(table.c.campaign == campaign, table.c.number == number, table.c.state != "done")
-        tx.connection.execute(sa.update(table).where(where).values(state="ready", note=note, attempts=table.c.attempts + 1))
 
+    @abstractmethod
     def recall_sent(self, tx: Transaction, campaign: int) -> None:
         """Nothing; batches whose messages were sent and not done are to be sent again: some may have been given back unseen."""
-        table = self.batches
-        where = sa.and_(table.c.campaign == campaign, table.c.state == "sent")
-        tx.connection.execute(sa.update(table).where(where).values(state="ready", note=None))
 
+    @abstractmethod
     def sent(self, tx: Transaction, campaign: int, batches: Sequence[Batch], now: int) -> None:
         """Nothing; messages of those batches are in the queue.
 
         A batch that a fast worker has done or given back since it was looked up stays as that left it: its attempts have grown.
         """
-        table = self.batches
-        looked_up = sa.tuple_(table.c.number, table.c.attempts).in_([(batch.number, batch.attempts) for batch in batches])
-        where = sa.and_(table.c.campaign == campaign, looked_up, table.c.state != "done")
-        tx.connection.execute(sa.update(table).where(where).values(state="sent", sent_at=now, attempts=table.c.attempts + 1))
 
+    @abstractmethod
     def unfinished(
         self,
         tx: Transaction,
@@ -291,77 +232,23 @@ class Campaigns:
 
         Those that a worker would not have are among them only if they were sent before a time.
         """
-        table = self.batches
-        columns: list[Any] = [
-            sa.literal_column("'[]'").label("keys"),
-            *(column for column in table.columns if column.name != "keys"),
-        ]
-        query = sa.select(*columns).where(table.c.campaign == campaign, table.c.state.in_(states), table.c.state != "done")
-        if sent_before is not None:
-            query = query.where(table.c.sent_at < sent_before)
-        if refused_before is not None:
-            query = query.where(sa.or_(table.c.note.is_(None), table.c.sent_at < refused_before))
-        return [_batch(row) for row in tx.connection.execute(query.order_by(table.c.number).limit(limit))]
 
+    @abstractmethod
     def owns(self, tx: Transaction, campaign: int, keys: set[str]) -> bool:
         """Whether one of the keys is in a batch of the campaign that is not done."""
-        table = self.batches
-        query = sa.select(table.c["keys"]).where(table.c.campaign == campaign, table.c.state != "done")
-        return any(not keys.isdisjoint(batch) for batch in tx.connection.scalars(query))
 
+    @abstractmethod
     def notes(self, tx: Transaction, campaign: int) -> list[str]:
         """Why workers would not have batches of the campaign, each reason once."""
-        table = self.batches
-        where = sa.and_(table.c.campaign == campaign, table.c.state != "done", table.c.note.is_not(None))
-        return list(tx.connection.scalars(sa.select(table.c.note).where(where).distinct().limit(10)))
 
+    @abstractmethod
     def last_number(self, tx: Transaction, campaign: int) -> int:
         """The highest number of the campaign's batches; 0 where there is none."""
-        table = self.batches
-        return int(
-            tx.connection.scalar(sa.select(sa.func.coalesce(sa.func.max(table.c.number), 0)).where(table.c.campaign == campaign))
-        )
 
+    @abstractmethod
     def keys_of(self, tx: Transaction, campaign: int, after: int, limit: int) -> list[Batch]:
         """The campaign's batches after a number, with their keys."""
-        table = self.batches
-        query = sa.select(table).where(table.c.campaign == campaign, table.c.number > after).order_by(table.c.number).limit(limit)
-        return [_batch(row) for row in tx.connection.execute(query)]
 
+    @abstractmethod
     def progress(self, tx: Transaction, campaigns: Sequence[int]) -> dict[int, Progress]:
         """How far each of the campaigns is."""
-        table = self.batches
-        sums = [sa.func.coalesce(sa.func.sum(table.c[name]), 0).label(name) for name in COUNTS]
-        query = (
-            sa.select(table.c.campaign, table.c.state, sa.func.count().label("n"), sa.func.sum(table.c.size).label("size"), *sums)
-            .where(table.c.campaign.in_(campaigns))
-            .group_by(table.c.campaign, table.c.state)
-        )
-        found = {campaign: Progress() for campaign in campaigns}
-        for row in tx.connection.execute(query):
-            progress = found[row.campaign]
-            progress.planned += int(row.size)
-            setattr(progress, row.state, row.n)
-            for name in COUNTS:
-                setattr(progress.tally, name, getattr(progress.tally, name) + int(row._mapping[name]))
-        return found
-
-    def _set(self, tx: Transaction, campaign: int, numbers: Sequence[int], values: dict[str, Any]) -> None:
-        table = self.batches
-        tx.connection.execute(sa.update(table).where(table.c.campaign == campaign, table.c.number.in_(numbers)).values(values))
-
-
-def _values(campaign: Campaign) -> dict[str, Any]:
-    return {name: getattr(campaign, name) for name in Campaign.__dataclass_fields__} | {"key_types": list(campaign.key_types)}
-
-
-def _campaign(row: Any) -> Campaign:
-    values = dict(row._mapping)
-    return Campaign(**{**values, "key_types": tuple(values["key_types"])})
-
-
-def _batch(row: Any) -> Batch:
-    keys = row._mapping["keys"]
-    return Batch(
-        row.campaign, row.number, json.loads(keys) if isinstance(keys, str) else keys, row.state, row.attempts, row.sent_at
-    )

@@ -5,20 +5,17 @@ The row of a stream (version, head, state) is a cache of its events and the flag
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-import sqlalchemy as sa
-
-from backtrail.errors import Retry
 from backtrail.image import Ref, Shape, Written
 from backtrail.stores.base import Store, Transaction
-from ledger.event import Event, digest, genesis, index_of, ref_number
-from ledger.tables import ledger_tables
+from ledger.event import Event, digest, genesis
 
 IN_LIMIT = 500
-"""How many values go into one IN (…): SQLite's limit of parameters is far above, its parser is not fast."""
+"""How many values go into one IN (…): databases take more, their parsers are not fast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,47 +50,64 @@ class Entry:
     failed: bool = False
 
 
-class Journal:
-    """The streams of a ledger on SQL. Shapes are remembered for the life of the object."""
+class Placed(NamedTuple):
+    """An event with the number of its stream."""
 
-    def __init__(self, dialect: str) -> None:
-        self.tables = ledger_tables(dialect)
+    stream: int
+    event: Event
+
+
+class Journal(ABC):
+    """The streams of a ledger. Shapes are remembered for the life of the object."""
+
+    unreadable: ClassVar[tuple[type[Exception], ...]]
+    """What comes of values that no event ever had, such as text that is no text."""
+
+    def __init__(self) -> None:
         # By digest, which a shape remembers: its own hash is made anew of all its columns' names each time.
         self._shape_ids: dict[bytes, int] = {}
 
     # -- heads ----------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def heads(self, tx: Transaction, migration: str, keys: Sequence[str], *, lock: bool) -> dict[str, Head]:
         """The heads of those of the keys that have a stream."""
-        streams = self.tables.streams
-        found: dict[str, Head] = {}
-        for chunk in _chunks(keys):
-            query = sa.select(streams).where(streams.c.migration == migration, streams.c.key.in_(chunk)).order_by(streams.c.id)
-            for row in tx.connection.execute(query.with_for_update() if lock else query):
-                found[row.key] = _head(row)
-        return found
 
-    def page(self, tx: Transaction, migration: str, after: int, limit: int, condition: Any = None) -> list[Head]:
-        """The next streams of a migration after a stream's id, in the order of their ids."""
-        streams = self.tables.streams
-        query = sa.select(streams).where(streams.c.migration == migration, streams.c.id > after)
-        if condition is not None:
-            query = query.where(condition)
-        return [_head(row) for row in tx.connection.execute(query.order_by(streams.c.id).limit(limit))]
+    @abstractmethod
+    def page(
+        self,
+        tx: Transaction,
+        migration: str,
+        after: int,
+        limit: int,
+        *,
+        state: str | None = None,
+        failed: bool | None = None,
+        campaign: int | None = None,
+    ) -> list[Head]:
+        """The next streams of a migration after a stream's id, in the order of their ids.
 
+        Args:
+            tx: where to read.
+            migration: whose streams.
+            after: the last id of the page before, 0 for the first.
+            limit: how many at the most.
+            state: only those in it.
+            failed: only those whose last job failed, or did not.
+            campaign: only those whose last job was this campaign's.
+        """
+
+    @abstractmethod
+    def matching(self, tx: Transaction, migration: str, *, state: str | None = None, failed: bool | None = None) -> int:
+        """How many streams `page` would give in all."""
+
+    @abstractmethod
     def count(self, tx: Transaction, migration: str) -> dict[str, int]:
         """The number of streams of a migration by their states."""
-        streams = self.tables.streams
-        query = sa.select(streams.c.state, sa.func.count()).where(streams.c.migration == migration).group_by(streams.c.state)
-        return {row[0]: row[1] for row in tx.connection.execute(query)}
 
+    @abstractmethod
     def strays(self, tx: Transaction, limit: int) -> list[int]:
         """The ids of some streams that have events and no row."""
-        events, streams = self.tables.events, self.tables.streams
-        gone = ~sa.exists().where(streams.c.id == events.c.stream)
-        return list(
-            tx.connection.scalars(sa.select(events.c.stream).where(gone).distinct().order_by(events.c.stream).limit(limit))
-        )
 
     # -- appending ------------------------------------------------------------------------------------------------
 
@@ -105,9 +119,9 @@ class Journal:
         """
         new = [entry for entry in entries if entry.head.id is None]
         ids = iter(self._new_ids(tx, len(new)))
-        events: list[tuple[Any, ...]] = []
-        fresh: list[tuple[Any, ...]] = []
-        moved: list[dict[str, Any]] = []
+        events: list[Placed] = []
+        fresh: list[Head] = []
+        moved: list[Head] = []
         for entry in entries:
             head = entry.head
             stream = next(ids) if head.id is None else head.id
@@ -117,81 +131,18 @@ class Journal:
                 version += 1
                 event = _event(version, campaign, at, fact)
                 previous = event.hash = digest(previous, event)
-                events.append(self._row(tx, stream, event))
-            if head.id is None:
-                fresh.append((stream, head.migration, head.key, version, previous, entry.state, entry.failed, campaign))
-            else:
-                moved.append(
-                    {
-                        "id_": stream,
-                        "version_": version,
-                        "head_": previous,
-                        "state_": entry.state,
-                        "failed_": entry.failed,
-                        "campaign_": campaign,
-                    }
-                )
+                events.append(Placed(stream, event))
+            now = Head(head.migration, head.key, stream, version, previous, entry.state, entry.failed, campaign)
+            (fresh if head.id is None else moved).append(now)
         self._write(tx, fresh, moved, events)
 
-    def _write(
-        self, tx: Transaction, fresh: list[tuple[Any, ...]], moved: list[dict[str, Any]], events: list[tuple[Any, ...]]
-    ) -> None:
-        streams = self.tables.streams
-        try:
-            if fresh:
-                tx.bulk(streams.name, ("id", "migration", "key", "version", "head", "state", "failed", "campaign"), fresh)
-            if events:
-                columns = (
-                    "stream",
-                    "version",
-                    "kind",
-                    "campaign",
-                    "at",
-                    "shape",
-                    "key",
-                    "before",
-                    "after",
-                    "data",
-                    "hash",
-                    "ref",
-                )
-                tx.bulk(self.tables.events.name, columns, events)
-        except tx.duplicate as error:
-            # The unique version is what makes a job idempotent: whoever comes second reads again and finds nothing to do.
-            raise Retry("another worker was first with one of these entities") from error
-        if moved:
-            values: dict[str, Any] = {
-                name: sa.bindparam(f"{name}_") for name in ("version", "head", "state", "failed", "campaign")
-            }
-            tx.connection.execute(sa.update(streams).where(streams.c.id == sa.bindparam("id_")).values(values), moved)
-
+    @abstractmethod
     def _new_ids(self, tx: Transaction, number: int) -> Sequence[int]:
-        if not number:
-            return ()
-        if tx.connection.dialect.name == "postgresql":
-            sequence = sa.text("SELECT nextval('backtrail.streams_id_seq') FROM generate_series(1, :number)")
-            return list(tx.connection.scalars(sequence, {"number": number}))
-        # SQLite: the transaction holds the only write lock.
-        last = tx.connection.scalar(sa.select(sa.func.coalesce(sa.func.max(self.tables.streams.c.id), 0)))
-        return range(last + 1, last + 1 + number)
+        """So many ids that no stream has."""
 
-    def _row(self, tx: Transaction, stream: int, event: Event) -> tuple[Any, ...]:
-        shape = None if event.shape is None else self._shape_id(tx, event.shape)
-        key = None if event.ref is None else event.ref.key
-        return (
-            stream,
-            event.version,
-            event.kind,
-            event.campaign,
-            event.at,
-            shape,
-            key,
-            event.before,
-            event.after,
-            event.data,
-            event.hash,
-            index_of(event.ref, event.before),
-        )
+    @abstractmethod
+    def _write(self, tx: Transaction, fresh: Sequence[Head], moved: Sequence[Head], events: Sequence[Placed]) -> None:
+        """Nothing; new streams and events are inserted, and streams that go on stand where their heads say."""
 
     # -- shapes ---------------------------------------------------------------------------------------------------
 
@@ -206,111 +157,49 @@ class Journal:
 
     def _shape_id(self, tx: Transaction, shape: Shape) -> int:
         number = self._shape_ids.get(shape.digest)
-        if number is not None:
-            return number
-        # Not remembered here: this transaction may roll back, and the number with it.
-        shapes, body = self.tables.shapes, shape.dump()
-        query = sa.select(shapes.c.id).where(shapes.c.body == body)
-        # Looked for first: on SQLite a trigger refuses a second one even where the insert would do nothing.
-        known = tx.connection.scalar(query)
-        if known is None:
-            insert: Any = _insert(tx)(shapes).values(body=body)
-            tx.connection.execute(insert.on_conflict_do_nothing())
-            known = tx.connection.scalar(query)
-        return int(known)
+        # What was made just now is not remembered here: this transaction may roll back, and the number with it.
+        return self._keep_shape(tx, shape.dump()) if number is None else number
 
-    def _load_shape(self, tx: Transaction, number: int) -> Shape:
-        shapes = self.tables.shapes
-        body = tx.connection.scalar(sa.select(shapes.c.body).where(shapes.c.id == number))
-        try:
-            return Shape.load(body)
-        except (TypeError, ValueError):
-            return Shape("(lost)")  # gone or edited: its events do not verify any more
+    @abstractmethod
+    def _keep_shape(self, tx: Transaction, body: str) -> int:
+        """The number of a shape, kept now if it was not before."""
 
     # -- reading --------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def events(self, tx: Transaction, streams: Iterable[int]) -> dict[int, list[Event]]:
         """All events of each of the streams, in their order."""
-        wanted = list(streams)
-        found: dict[int, list[Event]] = {stream: [] for stream in wanted}
-        shapes: dict[int, Shape] = {}
-        table = self.tables.events
-        for chunk in _chunks(wanted):
-            query = sa.select(table).where(table.c.stream.in_(chunk)).order_by(table.c.stream, table.c.version)
-            for row in tx.connection.execute(query):
-                shape = None
-                if row.shape is not None:
-                    shape = shapes.get(row.shape)
-                    if shape is None:
-                        shape = shapes[row.shape] = self._load_shape(tx, row.shape)
-                found[row.stream].append(_loaded(row, shape))
-        return found
 
+    @abstractmethod
     def last_events(self, tx: Transaction, heads: Iterable[Head]) -> dict[str, Event]:
         """The last event of each stream, by the entity's key."""
-        table = self.tables.events
-        keys = {(head.id, head.version): head.key for head in heads if head.id is not None}
-        found: dict[str, Event] = {}
-        for chunk in _chunks(list(keys)):
-            for row in tx.connection.execute(sa.select(table).where(sa.tuple_(table.c.stream, table.c.version).in_(chunk))):
-                found[keys[row.stream, row.version]] = _loaded(row, None)
-        return found
 
+    @abstractmethod
     def others(self, tx: Transaction, refs: Sequence[Ref], migration: str | None = None) -> dict[Ref, list[tuple[Head, Event]]]:
         """The events that changed one of these rows when it already existed, of all streams or of one migration's, newest last."""
-        numbers = {ref_number(ref): ref for ref in refs}
-        events, streams = self.tables.events, self.tables.streams
-        found: dict[Ref, list[tuple[Head, Event]]] = {}
-        for chunk in _chunks(list(numbers)):
-            query = sa.select(streams, events).join(streams, streams.c.id == events.c.stream).where(events.c.ref.in_(chunk))
-            if migration is not None:
-                query = query.where(streams.c.migration == migration)
-            for row in tx.connection.execute(query.order_by(events.c.at, events.c.version)):
-                mapping = row._mapping
-                ref = numbers[mapping[events.c.ref]]
-                if mapping[events.c.key] != ref.key:
-                    continue
-                head = Head(**{name: mapping[streams.c[column]] for name, column in HEAD_COLUMNS.items()})
-                event = Event(
-                    mapping[events.c.version], mapping[events.c.kind], mapping[events.c.campaign], mapping[events.c.at], ref
-                )
-                event.after = mapping[events.c.after]
-                found.setdefault(ref, []).append((head, event))
-        return found
 
     # -- recalls --------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def recalls(self, tx: Transaction, migration: str, keys: Sequence[str]) -> dict[str, dict[tuple[str, str], Any]]:
         """The stored results of recalls, by the entity's key, then by label and digest of the arguments."""
-        table = self.tables.recalls
-        found: dict[str, dict[tuple[str, str], Any]] = {}
-        for chunk in _chunks(keys):
-            query = sa.select(table).where(table.c.migration == migration, table.c.key.in_(chunk))
-            for row in tx.connection.execute(query):
-                found.setdefault(row.key, {})[row.label, row.digest] = row.result
-        return found
 
+    @abstractmethod
     def store_recall(self, tx: Transaction, migration: str, key: str, label: str, digest: str, result: Any) -> None:
         """Nothing; the result is kept, unless there is one already: the first that was paid for is the one that counts."""
-        values = {"migration": migration, "key": key, "label": label, "digest": digest, "result": result}
-        insert: Any = _insert(tx)(self.tables.recalls).values(values)
-        tx.connection.execute(insert.on_conflict_do_nothing())
 
 
-HEAD_COLUMNS = {
-    "id": "id",
-    "migration": "migration",
-    "key": "key",
-    "version": "version",
-    "hash": "head",
-    "state": "state",
-    "failed": "failed",
-    "campaign": "campaign",
-}
+def load_shape(body: str | None) -> Shape:
+    """The shape that was kept as this text; one that says so where it is gone or edited, whose events do not verify any more."""
+    try:
+        return Shape.load(body)  # type: ignore[arg-type] # None is what is gone
+    except (TypeError, ValueError):
+        return Shape("(lost)")
 
 
-def _head(row: Any) -> Head:
-    return Head(row.migration, row.key, row.id, row.version, row.head, row.state, row.failed, row.campaign)
+def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The items in pieces of which each goes into one IN (…)."""
+    return (items[at : at + IN_LIMIT] for at in range(0, len(items), IN_LIMIT))
 
 
 def _event(version: int, campaign: int, at: int, fact: Fact) -> Event:
@@ -329,18 +218,3 @@ def _event(version: int, campaign: int, at: int, fact: Fact) -> Event:
         None if written.after is None else written.after.data,
         fact.data,
     )
-
-
-def _loaded(row: Any, shape: Shape | None) -> Event:
-    ref = None if shape is None or row.key is None else Ref(shape.table, row.key)
-    return Event(row.version, row.kind, row.campaign, row.at, ref, shape, row.before, row.after, row.data, row.hash, row.ref)
-
-
-def _insert(tx: Transaction) -> Any:
-    from sqlalchemy.dialects import postgresql, sqlite
-
-    return postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
-
-
-def _chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (items[at : at + IN_LIMIT] for at in range(0, len(items), IN_LIMIT))

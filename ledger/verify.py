@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import sqlalchemy as sa
 
 from backtrail.changes import Decision
 from backtrail.decide import Recalls, account, check, decide, entity
@@ -30,9 +27,6 @@ from ledger.ledger import Ledger
 from ledger.redecide import reads_its_writes, without_own_writes
 
 PAGE = 500
-UNREADABLE = (sa.exc.DBAPIError, sqlite3.Error, TypeError, ValueError, OverflowError)
-"""What comes of values that no event ever had, such as text that is no text."""
-
 EXAMPLES = 10
 """How many examples a check keeps; it counts all."""
 
@@ -156,7 +150,7 @@ class Verifier:
             return []
         try:
             events = self.ledger.journal.events(tx, [head.id or 0 for head in heads])
-        except UNREADABLE:
+        except self.ledger.journal.unreadable:
             if len(heads) == 1:
                 self.findings["ledger"].problem(f"{heads[0].key}: its events cannot even be read")
                 return []

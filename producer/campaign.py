@@ -57,10 +57,12 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
         DriftFound: a rollback would overwrite later writes; nothing was changed.
     """
     store = ledger.store
-    store.check(found.cls)
+    if order.kind != "migrate" and not order.params:
+        order = replace(order, params=last_params(ledger, found))
     if order.kind not in GOING_BACK:
-        order = _with_earlier_params(ledger, found, order)
         found.instance(order.params)
+    found = found.bound(order.params)
+    store.check(found.cls)
     census = store.census(found.cls)
     keys = _parsed(order.only, census.types)
     demand_known(ledger, found, keys, order.kind)
@@ -113,14 +115,17 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
     return campaign
 
 
-def _with_earlier_params(ledger: Ledger, found: Found, order: Order) -> Order:
-    """A rerun to which nothing else is said has the parameters of the last campaign that migrated."""
-    if order.kind != "rerun" or order.params:
-        return order
+def last_params(ledger: Ledger, found: Found) -> dict[str, Any]:
+    """The parameters of the last campaign that migrated: those of a rerun, rollback or verification to which nothing else is said."""
     with ledger.store.transaction(write=False) as tx:
         earlier = ledger.campaigns.all(tx, migration=found.name) if ledger.exists(tx) else []
     params = [campaign.params for campaign in earlier if campaign.kind not in GOING_BACK]
-    return replace(order, params=params[-1]) if params else order
+    return params[-1] if params else {}
+
+
+def as_last(ledger: Ledger, found: Found) -> Found:
+    """The migration with the names that its last campaign gave its tables."""
+    return found.bound(last_params(ledger, found))
 
 
 def mended(ledger: Ledger, campaign: Campaign) -> str | None:
@@ -138,7 +143,7 @@ def mended(ledger: Ledger, campaign: Campaign) -> str | None:
         raise UsageError(
             f"{campaign.source} is now the migration {found.name}, and {campaign.name} is one of {campaign.migration}"
         )
-    ledger.store.check(found.cls)
+    ledger.store.check(found.bound(campaign.params).cls)
     found.instance(campaign.params)
     return found.fingerprint
 
@@ -238,14 +243,14 @@ def requirements(ledger: Ledger, tx: Transaction, found: Found, order: Order) ->
 def _required(ledger: Ledger, tx: Transaction, found: Found, name: str) -> Found:
     """The migration of that name: an installed one, or as the last campaign of it found it."""
     try:
-        return find(name)
+        return as_last(ledger, find(name))
     except UnknownName:
         opened = ledger.campaigns.all(tx, migration=name)
         if not opened:
             raise UsageError(
                 f"{found.name} requires {name}, of which no campaign was ever opened here: that comes first"
             ) from None
-        return find(opened[-1].source)
+        return as_last(ledger, find(opened[-1].source))
 
 
 def _demand_required(ledger: Ledger, found: Found, order: Order) -> None:

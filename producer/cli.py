@@ -19,7 +19,7 @@ from ledger.presence import milliseconds
 from ledger.verify import Verifier
 from producer import history as histories
 from producer import show
-from producer.campaign import DriftFound, Order, known_keys, mended, moved, open_campaign, whoami
+from producer.campaign import DriftFound, Order, as_last, known_keys, mended, moved, open_campaign, whoami
 from producer.context import Context, quiet_logs
 from producer.dryrun import forecast
 from producer.failures import failures
@@ -119,18 +119,18 @@ def new(context: Context, name: str) -> None:
 @common
 def expand(context: Context, migration: str, dry_run: bool, undo: bool, reason: str | None) -> None:
     """Adds the tables, columns and indexes that a migration needs."""
-    from ledger import expansion  # Alembic takes as long to load as all the rest, and no other command needs it
+    from ledger.expansion import expansion  # Alembic takes as long to load as all the rest, and no other command needs it
 
     instance = context.migration(migration).cls()
-    ledger = context.ledger
+    one = expansion(context.ledger, instance)
     if dry_run and undo:
-        lines = [f"would remove {step}" for step in expansion.standing(ledger, instance)]
+        lines = [f"would remove {step}" for step in one.standing()]
     elif dry_run:
-        lines = [statement if context.json else f"{statement};" for statement in expansion.script(ledger, instance)]
+        lines = [statement if context.json else f"{statement};" for statement in one.script()]
     elif undo:
-        lines = [f"removed {step}" for step in expansion.retract(ledger, instance, by=whoami(), reason=reason)]
+        lines = [f"removed {step}" for step in one.retract(by=whoami(), reason=reason)]
     else:
-        lines = [f"added {step}" for step in expansion.expand(ledger, instance, by=whoami(), reason=reason)]
+        lines = [f"added {step}" for step in one.expand(by=whoami(), reason=reason)]
     if context.json:
         show.print_json(context, {"migration": instance.name, "steps": lines})
         return
@@ -377,8 +377,8 @@ _mover("cancel", "cancelled", "Ends a campaign, within one batch; what is done s
 @common
 def verify(context: Context, migration: str, sample: float | None, only: Sequence[str]) -> None:
     """Recomputes the ledger, compares every row, asks migrate again; exit code 1 if anything is wrong."""
-    found = context.migration(migration)
     ledger = context.ledger
+    found = as_last(ledger, context.migration(migration))
     ledger.store.check(found.cls)
     with ledger.store.transaction(write=False) as tx:
         if not ledger.exists(tx):

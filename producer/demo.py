@@ -26,7 +26,8 @@ from backtrail.catalog.unified_profile.schema import INTENTS, PROFILES
 from backtrail.discovery import Found, find
 from backtrail.errors import BacktrailError, UsageError
 from backtrail.settings import Settings, redact
-from ledger import expansion
+from backtrail.stores.sql import SqlStore
+from ledger.expansion import expansion
 from ledger.verify import Verifier
 from producer import history, show
 from producer.campaign import Order, open_campaign, whoami
@@ -201,7 +202,7 @@ class Story:
     def expand(self) -> None:
         """The new tables are there."""
         self.teller.heading("Add the new tables", f"expand {MIGRATION}")
-        steps = expansion.expand(self.place.context.ledger, self.found.cls(), by=whoami(), reason="the demo")
+        steps = expansion(self.place.context.ledger, self.found.cls()).expand(by=whoami(), reason="the demo")
         self.document["expanded"] = [str(step) for step in steps]
         self.teller.line("added " + ", ".join(str(step).removeprefix("create_table ") for step in steps))
 
@@ -430,7 +431,9 @@ def _demand_empty(context: Context) -> None:
 
 def _write_ahead(context: Context) -> None:
     # Readers and the writer do not wait for each other then; on a file of somebody else's that would be theirs to decide.
-    raw = context.ledger.store.engine.raw_connection()
+    store = context.ledger.store
+    assert isinstance(store, SqlStore)  # noqa: S101 -- the demo makes a file of its own
+    raw = store.engine.raw_connection()
     try:
         raw.cursor().execute("PRAGMA journal_mode = WAL")
     finally:

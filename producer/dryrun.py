@@ -75,6 +75,8 @@ def forecast(ledger: Ledger, found: Found, order: Order) -> Forecast:
         ImpureMigration: `migrate` decided differently on the same rows.
     """
     store = ledger.store
+    found.instance(order.params)  # what is wrong with a parameter is told before its value is taken for a table's name
+    found = found.bound(order.params)
     store.check(found.cls)
     migration = found.instance(order.params)
     census = store.census(found.cls)

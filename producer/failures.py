@@ -14,13 +14,10 @@ SHOWN = 20
 
 def failures(ledger: Ledger, tx: Transaction, campaign: Campaign) -> dict[str, Any]:
     """The number of failures by class, and some of them with their reasons; an entity that was mended since is not among them."""
-    streams = ledger.journal.tables.streams
     classes: Counter[str] = Counter()
     shown: list[dict[str, str]] = []
     after = 0
-    while heads := ledger.journal.page(
-        tx, campaign.migration, after, 500, streams.c.failed & (streams.c.campaign == campaign.id)
-    ):
+    while heads := ledger.journal.page(tx, campaign.migration, after, 500, failed=True, campaign=campaign.id):
         after = heads[-1].id or 0
         for key, event in ledger.journal.last_events(tx, heads).items():
             facts = event.facts

@@ -152,7 +152,8 @@ class Feeder:
     def _code(self, campaign: Campaign) -> Found:
         found = self._found.get(campaign.id)
         if found is None:
-            found = self._found[campaign.id] = find(campaign.source, fresh=campaign.source.rpartition(":")[0].endswith(".py"))
+            found = find(campaign.source, fresh=campaign.source.rpartition(":")[0].endswith(".py")).bound(campaign.params)
+            self._found[campaign.id] = found
         return found
 
     def _send(self, campaign: Campaign, states: tuple[str, ...], limit: int = HIGH) -> None:

@@ -6,8 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-
 from backtrail.keys import key_text
 from backtrail.migration import Migration
 from backtrail.stores.base import Transaction
@@ -55,11 +53,7 @@ def _of_keys(ledger: Ledger, tx: Transaction, campaign: Campaign, migration: typ
 
 def _of_streams(ledger: Ledger, tx: Transaction, campaign: Campaign, size: int) -> Page:
     after = int(campaign.cursor.get("after", 0))
-    streams = ledger.journal.tables.streams
-    condition = (
-        streams.c.failed if campaign.options.get("failed") else streams.c.state == campaign.options.get("state", "migrated")
-    )
-    heads = ledger.journal.page(tx, campaign.migration, after, size, condition)
+    heads = ledger.journal.page(tx, campaign.migration, after, size, **_wanted(campaign))
     todo = [head.key for head in heads if action(campaign, head) != "skip"]
     cursor = {"after": heads[-1].id if heads else after}
     return Page(todo, len(heads) - len(todo), cursor, len(heads) < size)
@@ -103,11 +97,11 @@ def is_null(key: Any) -> bool:
 
 def count(ledger: Ledger, tx: Transaction, campaign: Campaign) -> int:
     """How many entities a campaign over streams or over another campaign's entities will look at."""
-    streams = ledger.journal.tables.streams
     if campaign.options.get("from") == "campaign":
         return ledger.campaigns.progress(tx, [int(campaign.options["campaign"])])[int(campaign.options["campaign"])].planned
-    condition = (
-        streams.c.failed if campaign.options.get("failed") else streams.c.state == campaign.options.get("state", "migrated")
-    )
-    query = sa.select(sa.func.count()).where(streams.c.migration == campaign.migration, condition)
-    return int(tx.connection.scalar(query))
+    return ledger.journal.matching(tx, campaign.migration, **_wanted(campaign))
+
+
+def _wanted(campaign: Campaign) -> dict[str, Any]:
+    """Which streams a campaign over streams looks at."""
+    return {"failed": True} if campaign.options.get("failed") else {"state": campaign.options.get("state", "migrated")}

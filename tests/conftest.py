@@ -38,6 +38,20 @@ def sqlite(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'data.db'}"
 
 
+@pytest.fixture(scope="session")
+def mongo_url() -> Iterator[str]:
+    """This test process's own MongoDB server, a replica set of one node."""
+    with servers.mongod() as url:
+        yield url
+
+
+@pytest.fixture
+def mongo(mongo_url: str) -> Iterator[str]:
+    """The URL of a fresh MongoDB database."""
+    with servers.mongo_database(mongo_url) as url:
+        yield url
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest) -> str:
     """The URL of a fresh database of every kind in turn."""

@@ -5,7 +5,7 @@
     assert engine.migrate(Users)["migrated"] == 3
 
 Migrations are classes of the test; nothing has to be written to a file. The oracles (`dump`, `query`) know nothing of Backtrail: they
-are plain psycopg and sqlite3, with connections of their own.
+are plain psycopg, sqlite3 and pymongo, with connections of their own.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ import os
 import sqlite3
 import struct
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient
+from pymongo.database import Database
 
 from backtrail import Migration
 from backtrail.discovery import Found, find
 from backtrail.settings import load
-from backtrail.stores import open_store
-from backtrail.stores.sql import SqlStore
+from backtrail.stores import Store, open_store
 from ledger.campaigns import Campaign
 from ledger.event import Event
 from ledger.ledger import Ledger
@@ -57,9 +60,9 @@ class Engine:
     def __init__(self, url: str, *, lock_timeout_ms: int = 1000) -> None:
         self.url = url
         self.postgres = url.startswith("postgres")
+        self.mongo = url.startswith("mongodb")
         self.settings = load(database_url=url, lock_timeout_ms=lock_timeout_ms)
         store = open_store(url, lock_timeout_ms=lock_timeout_ms)
-        assert isinstance(store, SqlStore)
         self.store = store
         self.ledger = Ledger(store)
         self.queue = FakeQueue()
@@ -76,11 +79,9 @@ class Engine:
         runtime._runtimes[os.getpid()] = runtime.Runtime(self.settings)
 
     @property
-    def worker_store(self) -> SqlStore:
+    def worker_store(self) -> Store:
         """The store of the worker: its connections are the ones to disturb."""
-        store = runtime._runtimes[os.getpid()].store
-        assert isinstance(store, SqlStore)
-        return store
+        return runtime._runtimes[os.getpid()].store
 
     def close(self) -> None:
         """Gives all connections back."""
@@ -195,8 +196,25 @@ class Engine:
         return connection
 
     def dump(self, *tables: str) -> list[Any]:
-        """Every row of the tables (as written in SQL) exactly: COPY's text on PostgreSQL, storage class and bytes on SQLite."""
+        """Every row of the tables (as written in SQL) exactly: COPY's text on PostgreSQL, storage class and bytes on SQLite, BSON on MongoDB."""
+        if self.mongo:
+            return [line for table in tables for line in self._documents(table)]
         return [line for table in tables for line in (self._copied(table) if self.postgres else self._stored(table))]
+
+    def database(self) -> AbstractContextManager[Database[Any]]:
+        """The MongoDB database by a plain client."""
+        client: MongoClient[Any] = MongoClient(self.url)
+        return _leaving(client)
+
+    def hashes(self) -> dict[str, str]:
+        """What the server's own dbHash makes of each collection of the data."""
+        with self.database() as database:
+            return dict(database.command("dbHash")["collections"])
+
+    def _documents(self, collection: str) -> list[bytes]:
+        with self.database() as database:
+            raw = database.get_collection(collection, codec_options=CodecOptions(document_class=RawBSONDocument))
+            return sorted(collection.encode() + b"\0" + bytes(one.raw) for one in raw.find())
 
     def _copied(self, table: str) -> list[bytes]:
         sql = f'COPY (SELECT * FROM {table} t ORDER BY t::text COLLATE "C") TO STDOUT'
@@ -211,6 +229,12 @@ class Engine:
             columns = ", ".join(f"typeof({name}), hex({name}), {name}" for name in quoted)
             rows = connection.execute(f"SELECT {columns} FROM {table}").fetchall()
         return sorted((table, *(_bits(cell) for cell in row)) for row in rows)
+
+
+@contextmanager
+def _leaving(client: MongoClient[Any]) -> Iterator[Database[Any]]:
+    with client:
+        yield client.get_default_database()
 
 
 def _bits(cell: Any) -> str:

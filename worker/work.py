@@ -53,7 +53,7 @@ def load(store: Store, ledger: Ledger, campaign: Campaign) -> Work:
         OtherCode: this worker's code of the migration is not the campaign's, or cannot be loaded.
         Halt: the schema or the parameters do not fit the migration any more.
     """
-    found = _code(campaign)
+    found = _code(campaign).bound(campaign.params)
     try:
         store.forget()
         store.check(found.cls)

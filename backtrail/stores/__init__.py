@@ -25,7 +25,15 @@ def open_store(url: str, *, lock_timeout_ms: int = 1000) -> Store:
         except ImportError as error:
             raise UnsuitableDatabase(INSTALL.format(package="psycopg", extra="postgres")) from error
         return PostgresStore(url, lock_timeout_ms)
-    raise UnsuitableDatabase(f"no store for {scheme!r}: write sqlite:///file.db or postgresql://user@host/database")
+    if scheme == "mongodb":
+        try:
+            from backtrail.stores.mongo.store import MongoStore
+        except ImportError as error:
+            raise UnsuitableDatabase(INSTALL.format(package="pymongo", extra="mongo")) from error
+        return MongoStore(url, lock_timeout_ms)
+    raise UnsuitableDatabase(
+        f"no store for {scheme!r}: write sqlite:///file.db, postgresql://user@host/database or mongodb://host/database"
+    )
 
 
 __all__ = ["Store", "open_store"]

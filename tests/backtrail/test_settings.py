@@ -41,6 +41,10 @@ def test_defaults():
         "batch_size": 200,
         "lock_timeout_ms": 1000,
         "runtime_dir": None,
+        "titles_url": None,
+        "titles_key": None,
+        "titles_model": "gpt-4o-mini",
+        "titles_timeout_s": 20,
     }
     with pytest.raises(UsageError, match=r"BACKTRAIL_DATABASE_URL.*backtrail.toml.*--database-url"):
         settings.database()
@@ -211,3 +215,52 @@ def test_no_password_in_text():
 def test_redact(url: str, shown: str):
     """Only what is secret is hidden."""
     assert redact(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("https://api.example.com/v1", "https://api.example.com/v1"),
+        ("HTTP://localhost:11434/v1/", "http://localhost:11434/v1"),
+        ("https://h/v1/chat/completions", "https://h/v1"),
+    ],
+)
+def test_titles_urls(given: str, meant: str):
+    """The endpoint's base is meant, whether or not its path was copied with it."""
+    assert load(titles_url=given).titles_url == meant
+
+
+@pytest.mark.parametrize(
+    ("url", "mend"),
+    [
+        ("api.example.com/v1", "https://api.example.com/v1"),
+        ("ftp://h/v1", "https://api.example.com/v1"),
+        ("https:///v1", "names no host"),
+        ("https://:80/v1", "names no host"),
+        ("https://u:s3cret@h/v1", "titles_key"),
+        ("https://h/v1?key=s3cret", "titles_key"),
+        ("https://h:port/v1", "https://api.example.com/v1"),
+    ],
+)
+def test_malformed_titles_urls(url: str, mend: str):
+    """An address that cannot be meant, or has the secret in it, is refused without showing it."""
+    message = refused(titles_url=url)
+    assert message.startswith("titles_url (--titles-url): ")
+    assert mend in message
+    assert "s3cret" not in message
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "inf", "nan", 601, "soon"])
+def test_titles_timeout_limits(seconds: object):
+    """Nobody waits forever for a title."""
+    assert refused(titles_timeout_s=seconds).startswith("titles_timeout_s (--titles-timeout-s): ")
+
+
+def test_the_key_of_the_titles_is_never_shown(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Neither as text nor in a dump, wherever it comes from; whoever asks for it gets it."""
+    monkeypatch.setenv("BACKTRAIL_TITLES_KEY", "s3cret")
+    settings = load(titles_url="https://h/v1")
+    assert settings.titles_key is not None
+    assert settings.titles_key.get_secret_value() == "s3cret"
+    for text in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
+        assert "s3cret" not in text

@@ -13,7 +13,7 @@ from backtrail import Keys, Migration, Rows
 from backtrail.discovery import find
 from backtrail.errors import UsageError
 from backtrail.stores import open_store
-from ledger import expansion
+from ledger.expansion import expansion
 from ledger.ledger import Ledger
 from producer.campaign import Order, open_campaign
 from tests.engine import Engine
@@ -134,7 +134,7 @@ def test_who_and_why_stand_in_the_ledger(world):
     world.expand("--reason", "ticket 7")
     world.expand("--undo", "--reason", "not needed")
     with world.engine.store.transaction(write=False) as tx:
-        head, standing = expansion.steps(world.engine.ledger, tx, "names")
+        head, standing = expansion(world.engine.ledger, find(str(world.file)).cls()).steps(tx)
         events = world.engine.ledger.journal.events(tx, [head.id])[head.id]
     assert standing == []
     assert [event.kind for event in events] == ["begin", *["expanded"] * 3, "end", "begin", *["retracted"] * 3, "end"]
@@ -196,7 +196,7 @@ def test_of_several_at_once_one_adds_and_the_others_find_it_done(world):
     def one(number: int) -> int:
         store = open_store(world.engine.url, lock_timeout_ms=20_000)
         try:
-            return len(expansion.expand(Ledger(store), Tags(), by=f"starter {number}", reason=None))
+            return len(expansion(Ledger(store), Tags()).expand(by=f"starter {number}", reason=None))
         finally:
             store.close()
 
@@ -209,4 +209,4 @@ def test_a_changed_expand_is_refused(world):
     world.file.write_text(EXPAND.replace("nick", "alias"))
     assert "step 2 was add_column nick on users and is now add_column alias on users" in world.refused()
     with pytest.raises(UsageError, match="step 2 was"):
-        expansion.script(world.engine.ledger, find(str(world.file)).cls())
+        expansion(world.engine.ledger, find(str(world.file)).cls()).script()

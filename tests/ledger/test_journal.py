@@ -13,6 +13,7 @@ import pytest
 from backtrail.errors import Retry
 from backtrail.image import Image, Ref, Shape, Written
 from ledger.journal import Entry, Fact, Head, Journal
+from ledger.ledger import Ledger
 from tests.engine import Engine
 from tests.servers import until
 
@@ -193,7 +194,7 @@ def test_replace_is_refused(sqlite: str, sql: str) -> None:
 def test_a_shape_is_kept_once_whoever_meets_it(engine: Engine) -> None:
     """Another process finds the number that the first one's shape has."""
     ready(engine)
-    other = Journal("postgresql" if engine.postgres else "sqlite")
+    other = Ledger(engine.store).journal
     other.remember(engine.store, [SHAPE, Shape("users")])
     table = "backtrail.shapes" if engine.postgres else "backtrail_shapes"
     assert engine.query(f"SELECT count(*) FROM {table}") == [(2,)]

@@ -214,7 +214,7 @@ def test_an_edited_event_is_named(engine: Engine, column: str) -> None:
 
 def test_every_column_of_an_event_is_among_those_that_were_edited() -> None:
     """A column that somebody adds later must be edited here too; `stream` is, where events are moved."""
-    from ledger.tables import ledger_tables
+    from ledger.sql.tables import ledger_tables
 
     assert {column.name for column in ledger_tables("sqlite").events.columns} == set(EDITS) | {"stream"}
 

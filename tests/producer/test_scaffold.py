@@ -13,7 +13,7 @@ import pytest
 from backtrail.discovery import find
 from backtrail.errors import UsageError
 from backtrail.migration import validate
-from ledger import expansion
+from ledger.expansion import expansion
 from ledger.verify import Verifier
 from producer import scaffold
 from producer.campaign import Order, open_campaign
@@ -63,7 +63,7 @@ def test_it_makes_the_whole_trip_on_a_database(database, tmp_path):
         "INSERT INTO users VALUES (1, 'Ada Lovelace'), (2, 'Plato'), (3, 'Johann Sebastian Bach'), (4, NULL)"
     )
     before = engine.dump("users")
-    steps = expansion.expand(engine.ledger, found.cls(), by="me", reason=None)
+    steps = expansion(engine.ledger, found.cls()).expand(by="me", reason=None)
     assert [str(step) for step in steps] == ["create_table user_names"]
 
     def run(kind: str, **order: object) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def test_it_makes_the_whole_trip_on_a_database(database, tmp_path):
     assert run("rerun", only=["3"])["migrated"] == 1
     assert engine.dump("users", "user_names") == after
     assert run("rollback", options={"from": "streams"})["rolled_back"] == 4
-    assert expansion.retract(engine.ledger, found.cls(), by="me", reason=None) == steps
+    assert expansion(engine.ledger, found.cls()).retract(by="me", reason=None) == steps
     assert engine.dump("users") == before
     engine.close()
 

@@ -11,7 +11,7 @@ from backtrail.errors import LedgerTooNew
 from backtrail.stores.sql import SqlStore
 
 HEAD = "0001"
-"""The newest step that this version knows (the last file in ledger/steps/versions)."""
+"""The newest step that this version knows (the last file in ledger/sql/steps/versions)."""
 
 LOCK = 0x6261636B747261
 """The advisory lock under which one of several starters creates the ledger: "backtra" in ASCII."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backtrail.errors import LedgerTooNew
-from ledger.upgrade import HEAD
+from ledger.sql.upgrade import HEAD
 from tests.engine import Engine
 from tests.processes import ROOT
 
@@ -40,7 +40,7 @@ def test_a_ledger_is_made_once(engine: Engine) -> None:
 
 def test_the_newest_step_is_the_last_file() -> None:
     """HEAD names the last step that is there."""
-    steps = sorted(path.name[:4] for path in (ROOT / "ledger" / "steps" / "versions").glob("0*.py"))
+    steps = sorted(path.name[:4] for path in (ROOT / "ledger" / "sql" / "steps" / "versions").glob("0*.py"))
     assert steps[-1] == HEAD
 
 

@@ -7,6 +7,8 @@ from functools import cache
 
 import sqlalchemy as sa
 
+from ledger.campaigns import COUNTS
+
 SCHEMA = "backtrail"
 PREFIX = "backtrail_"
 
@@ -147,7 +149,3 @@ def ledger_tables(dialect: str) -> Tables:
         sa.Column("fence", big, nullable=False),
     )
     return Tables(metadata, campaigns, batches, streams, events, shapes, recalls, workers, leases)
-
-
-COUNTS = ("migrated", "rolled_back", "skipped", "failed", "conflicts", "unmapped")
-"""What a batch counts: entities by outcome, those with conflicts, and those with unmapped fields."""

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from ledger.tables import ledger_tables
+from ledger.sql.tables import ledger_tables
 
 revision = "0001"
 down_revision = None

@@ -1,0 +1,1 @@
+"""Sessions become entries and goals destinations; profiles and coaching relationships are enhanced."""

@@ -1,0 +1,114 @@
+"""What of a session a title is made of: short, plain JSON, without addresses and numbers that reach a person."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+HIGHLIGHTS: Final = ("celebrations", "intentions", "client_discoveries", "action_items")
+"""The lists of a session's analysis that say what it was about, the most telling first."""
+TELLING: Final = (
+    "title",
+    "text",
+    "summary",
+    "celebration",
+    "intention",
+    "discovery",
+    "insight",
+    "action",
+    "description",
+    "content",
+    "statement",
+)
+"""Names under which an item of such a list holds its words, the shortest form first."""
+HIDDEN: Final = "[…]"
+"""Stands where something was that reaches a person."""
+
+ITEMS, ITEM_LENGTH, TAGS, TAG_LENGTH, TRANSCRIPT = 3, 200, 5, 40, 800
+
+_REACHES = re.compile(
+    r"[^\s@]{1,64}@[^\s@]{1,255}|(?:https?://|www\.)\S+|\+?\d(?:[\s().\-/]{0,2}\d){6,}",  # mail, web, and the numbers of telephones and cards
+    re.IGNORECASE,
+)
+
+
+def excerpt(session: Mapping[str, Any]) -> dict[str, Any]:
+    """The session in little: some words of each list, tags, the transcript's begin and the date; what is empty is left out."""
+    found = {
+        **{name: _items(session.get(name)) for name in HIGHLIGHTS},
+        "tags": _tags(session.get("tags")),
+        "transcript": _transcript(session.get("transcript_content")),
+        "date": _date(session.get("session_date")) or _date(session.get("created_at")),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def clean(text: str) -> str:
+    """The text on one line: no control or direction marks, no surrogates, single blanks."""
+    kept = (" " if character.isspace() else character for character in text if not _unseen(character) or character.isspace())
+    return " ".join("".join(kept).split())
+
+
+def clip(text: str, limit: int) -> str:
+    """The text's begin, up to the last blank within the limit, so that no word is halved."""
+    if len(text) <= limit:
+        return text
+    return text[: limit + 1].rpartition(" ")[0] or text[:limit]
+
+
+def _unseen(character: str) -> bool:
+    # The joiners hold emoji and the letters of some scripts together.
+    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn"} and character not in "\u200c\u200d"
+
+
+def _items(value: Any) -> list[str]:
+    texts = (clip(_private(clean(text)), ITEM_LENGTH) for text in _texts(value))
+    return [text for text in texts if text][:ITEMS]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value[: 4 * ITEM_LENGTH]
+    elif isinstance(value, list):
+        for item in value[: 4 * ITEMS]:
+            yield from _texts(item) if not isinstance(item, list) else ()
+    elif isinstance(value, Mapping):
+        told = next((value[name] for name in TELLING if isinstance(value.get(name), str) and value[name].strip()), None)
+        if told is None:
+            # Unknown names: whatever reads as words, which an id or a category does not.
+            told = next((item for item in value.values() if isinstance(item, str) and " " in item.strip()), "")
+        yield told[: 4 * ITEM_LENGTH]
+
+
+def _tags(value: Any) -> list[str]:
+    tags = [clean(tag[:200]) for tag in value if isinstance(tag, str)] if isinstance(value, list) else []
+    return [tag for tag in dict.fromkeys(tags) if 0 < len(tag) <= TAG_LENGTH and _private(tag) == tag][:TAGS]
+
+
+def _transcript(value: Any) -> str:
+    if not isinstance(value, str):
+        return ""
+    lines = (_private(clean(line)) for line in value[: 4 * TRANSCRIPT].splitlines())
+    text = "\n".join(line for line in lines if line)
+    if len(text) <= TRANSCRIPT:
+        # Where only the begin was looked at, its last word may be half of one.
+        return text if len(value) <= 4 * TRANSCRIPT else re.sub(r"\s*\S+\Z", "", text)
+    return re.sub(r"\s*\S*\Z", "", text[: TRANSCRIPT + 1])
+
+
+def _private(text: str) -> str:
+    return _REACHES.sub(HIDDEN, text)
+
+
+def _date(value: Any) -> str | None:
+    if isinstance(value, dt.datetime):
+        return value.date().isoformat()
+    if not isinstance(value, str):
+        return None
+    try:
+        return dt.datetime.fromisoformat(value.strip()).date().isoformat()
+    except ValueError:
+        return None

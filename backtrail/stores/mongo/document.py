@@ -1,0 +1,301 @@
+"""One BSON document as bytes: read in pieces and put together again, every byte that nobody touches as it was.
+
+The layout is that of bsonspec.org, version 1.1. Names are text with `surrogateescape`, so that a name that is no UTF-8 survives.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+DOCUMENT, ARRAY, NULL = 0x03, 0x04, 0x0A
+
+EMPTY_DOCUMENT = b"\x05\0\0\0\0"
+
+MAX_FILL = 1_500_000
+"""As many nulls MongoDB puts into a list at most, to reach an index beyond its end."""
+
+
+class Element(NamedTuple):
+    """One field: its name, the type byte and the bytes of the value."""
+
+    name: str
+    kind: int
+    data: bytes
+
+
+_int32 = struct.Struct("<i")
+_length = _int32.unpack_from
+_element = tuple.__new__  # a NamedTuple's own constructor takes three times as long
+
+FIXED = {
+    0x01: 8,  # double
+    0x06: 0,  # undefined
+    0x07: 12,  # ObjectId
+    0x08: 1,  # bool
+    0x09: 8,  # date
+    0x0A: 0,  # null
+    0x10: 4,  # int32
+    0x11: 8,  # timestamp
+    0x12: 8,  # int64
+    0x13: 16,  # Decimal128
+    0x7F: 0,  # max key
+    0xFF: 0,  # min key
+}
+"""Bytes of the value by type, where every value of the type has as many."""
+
+
+def _string(raw: bytes, at: int, end: int) -> int:
+    size = _length(raw, at)[0]
+    stop = at + 4 + size
+    if size < 1 or stop > end or raw[stop - 1]:
+        raise ValueError("a string of the document has a wrong length")
+    return int(stop)
+
+
+def _document(raw: bytes, at: int, end: int) -> int:
+    size = _length(raw, at)[0]
+    stop = at + size
+    if size < 5 or stop > end or raw[stop - 1]:
+        raise ValueError("a part of the document has a wrong length")
+    return int(stop)
+
+
+def _binary(raw: bytes, at: int, end: int) -> int:
+    size = _length(raw, at)[0]
+    if size < 0 or at + 5 + size > end:
+        raise ValueError("binary data of the document have a wrong length")
+    return int(at + 5 + size)
+
+
+def _regex(raw: bytes, at: int, end: int) -> int:
+    return raw.index(0, raw.index(0, at, end) + 1, end) + 1
+
+
+def _pointer(raw: bytes, at: int, end: int) -> int:
+    return _string(raw, at, end) + 12
+
+
+def _scoped(raw: bytes, at: int, end: int) -> int:
+    size = _length(raw, at)[0]
+    if size < 14 or at + size > end:
+        raise ValueError("code of the document has a wrong length")
+    return int(at + size)
+
+
+_ENDS: dict[int, Callable[[bytes, int, int], int]] = {
+    0x02: _string,
+    0x03: _document,
+    0x04: _document,
+    0x05: _binary,
+    0x0B: _regex,
+    0x0C: _pointer,
+    0x0D: _string,
+    0x0E: _string,
+    0x0F: _scoped,
+}
+
+Head = tuple[str, int, int | None, Callable[[bytes, int, int], int] | None]
+_heads: dict[bytes, Head] = {}
+_MAX_HEADS = 4096
+
+
+def _head(head: bytes) -> Head:
+    """Name, kind, and the size or what finds the end: documents of one collection have the same few heads."""
+    kind = head[0]
+    if kind not in FIXED and kind not in _ENDS:
+        raise ValueError(f"a field of the document has the unknown type {kind:#04x}")
+    found = (head[1:].decode("utf-8", "surrogateescape"), kind, FIXED.get(kind), _ENDS.get(kind))
+    if len(_heads) >= _MAX_HEADS:
+        _heads.clear()  # documents whose names are data must not fill the memory
+    _heads[head] = found
+    return found
+
+
+def split(raw: bytes) -> list[Element]:
+    """The document's own fields in order, duplicates among them.
+
+    Raises:
+        ValueError: the bytes are no document.
+    """
+    try:
+        return _split(raw)
+    except (struct.error, IndexError) as error:
+        raise ValueError("the document ends too early") from error
+
+
+def _split(raw: bytes) -> list[Element]:
+    end = _end(raw)
+    at, heads, index = 4, _heads, raw.index
+    found: list[Element] = []
+    append = found.append
+    while at < end:
+        stop = index(0, at + 1, end)
+        head = raw[at:stop]
+        name, kind, size, find_end = heads.get(head) or _head(head)
+        at = stop + 1
+        stop = at + size if find_end is None else find_end(raw, at, end)  # type: ignore[operator] # one of the two is given
+        append(_element(Element, (name, kind, raw[at:stop])))
+        at = stop
+    if at != end:
+        raise ValueError("the last field of the document has a wrong length")
+    return found
+
+
+def _end(raw: bytes) -> int:
+    """Where the closing NUL of the document is."""
+    size = len(raw)
+    if size < 5 or _length(raw)[0] != size or raw[-1]:
+        raise ValueError("the document's length is not the one it states")
+    return size - 1
+
+
+def element_bytes(element: Element) -> bytes:
+    """The field as it stands in a document."""
+    name, kind, data = element
+    encoded = name.encode("utf-8", "surrogateescape")
+    if 0 in encoded:
+        raise ValueError("the name of a field cannot hold NUL")
+    return b"%c%b\0%b" % (kind, encoded, data)
+
+
+def join(elements: Iterable[Element]) -> bytes:
+    """The document of these fields."""
+    body = b"".join(map(element_bytes, elements))
+    return b"%b%b\0" % (_int32.pack(len(body) + 5), body)
+
+
+def is_index(part: str) -> bool:
+    """Whether the part of a path can be a place in a list."""
+    return part.isascii() and part.isdigit() and (part == "0" or part[0] != "0")
+
+
+def _place(holder: Sequence[Element], part: str, *, listed: bool) -> int | None:
+    """Where the part of a path is among the fields; None where it is not."""
+    if listed:
+        return int(part) if is_index(part) and int(part) < len(holder) else None
+    return next((at for at, element in enumerate(holder) if element.name == part), None)
+
+
+def find(raw: bytes, path: Sequence[str]) -> Element | None:
+    """The first field along the path, into documents by name and into lists by index; None where there is none."""
+    found = Element("", DOCUMENT, raw)
+    for part in path:
+        if found.kind not in (DOCUMENT, ARRAY):
+            return None
+        inner = split(found.data)
+        at = _place(inner, part, listed=found.kind == ARRAY)
+        if at is None:
+            return None
+        found = inner[at]
+    return found if path else None
+
+
+def everything(raw: bytes, path: Sequence[str]) -> list[Element]:
+    """All values that MongoDB compares with another one at the path: through the documents of lists, and a list's members beside itself."""
+    return list(_inside(raw, path))
+
+
+def _inside(document: bytes, path: Sequence[str]) -> Iterator[Element]:
+    element = find(document, path[:1])
+    if element is not None:
+        yield from _along(element, path[1:])
+
+
+def _along(element: Element, rest: Sequence[str]) -> Iterator[Element]:
+    if not rest:
+        yield element
+        if element.kind == ARRAY:
+            yield from split(element.data)
+    elif element.kind == DOCUMENT:
+        yield from _inside(element.data, rest)
+    elif element.kind == ARRAY:
+        yield from _members(element, rest)
+
+
+def _members(array: Element, rest: Sequence[str]) -> Iterator[Element]:
+    members = split(array.data)
+    for member in members:
+        if member.kind == DOCUMENT:
+            yield from _inside(member.data, rest)
+    at = _place(members, rest[0], listed=True)
+    if at is not None:
+        yield from _along(members[at], rest[1:])
+
+
+def with_id_first(raw: bytes) -> bytes:
+    """The document with `_id` before the other fields, as the server stores it."""
+    elements = split(raw)
+    at = _place(elements, "_id", listed=False)
+    if not at:  # there already, or nowhere
+        return raw
+    return join([elements[at], *elements[:at], *elements[at + 1 :]])
+
+
+def copied(
+    raw: bytes, *, unset: Collection[str] = (), rename: Mapping[str, str] | None = None, set: Sequence[Element] = ()
+) -> bytes:
+    """The document with other fields, in the order unset, rename, set; every other byte as it was.
+
+    Args:
+        raw: the document.
+        unset: names and dotted paths that go, with all duplicates; in lists null takes the place.
+        rename: new names of the document's own fields, which keep their place.
+        set: fields whose names may be dotted paths; they keep the place of the first of that name, further ones go, new ones come last.
+
+    Raises:
+        ValueError: a path to be set leads through a value that can hold no field.
+    """
+    elements = split(raw)
+    for name in unset:
+        elements = _without(elements, name.split("."), listed=False)
+    if rename:
+        elements = [element._replace(name=rename.get(element.name, element.name)) for element in elements]
+    for name, kind, data in set:
+        elements = _with(elements, name.split("."), Element("", kind, data), listed=False)
+    return join(elements)
+
+
+def _without(holder: list[Element], path: Sequence[str], *, listed: bool) -> list[Element]:
+    at = _place(holder, path[0], listed=listed)
+    if at is None:
+        return holder
+    element = holder[at]
+    if len(path) > 1:
+        if element.kind not in (DOCUMENT, ARRAY):
+            return holder
+        inner = _without(split(element.data), path[1:], listed=element.kind == ARRAY)
+        return [*holder[:at], Element(element.name, element.kind, join(inner)), *holder[at + 1 :]]
+    if listed:
+        return [*holder[:at], Element(element.name, NULL, b""), *holder[at + 1 :]]
+    return [element for element in holder if element.name != path[0]]
+
+
+def _with(holder: list[Element], path: Sequence[str], value: Element, *, listed: bool) -> list[Element]:
+    part = path[0]
+    if listed and not is_index(part):
+        raise ValueError(f"{part!r} is no place in a list")
+    at = _place(holder, part, listed=listed)
+    if at is None:
+        filled = _filled(holder, int(part)) if listed else holder
+        return [*filled, _into(Element(part, DOCUMENT, EMPTY_DOCUMENT), path[1:], value)]
+    rest = holder[at + 1 :]
+    if not listed and len(path) == 1:
+        rest = [element for element in rest if element.name != part]  # the new value must be the one that is read
+    return [*holder[:at], _into(holder[at], path[1:], value), *rest]
+
+
+def _into(element: Element, rest: Sequence[str], value: Element) -> Element:
+    """The element with the value put at the rest of the path in it."""
+    if not rest:
+        return Element(element.name, value.kind, value.data)
+    if element.kind not in (DOCUMENT, ARRAY):
+        raise ValueError(f"no field {rest[0]!r} can be in a value that is neither a document nor a list")
+    return Element(element.name, element.kind, join(_with(split(element.data), rest, value, listed=element.kind == ARRAY)))
+
+
+def _filled(holder: list[Element], size: int) -> list[Element]:
+    if size - len(holder) > MAX_FILL:
+        raise ValueError(f"a list would need more than {MAX_FILL} nulls to reach a place in it")
+    return [*holder, *(Element(str(at), NULL, b"") for at in range(len(holder), size))]

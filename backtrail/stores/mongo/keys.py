@@ -1,0 +1,239 @@
+"""Keys of entities in collections: counted, typed, and paged in the server's own order of all types.
+
+`$gt` of a query compares only values of one type: over null, numbers, text and ids it would skip most documents. `$gt` of an aggregation
+expression compares all of them, and uses an index too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeGuard
+
+from bson.raw_bson import RawBSONDocument
+
+from backtrail.errors import UsageError
+from backtrail.keys import KeyType, type_of
+from backtrail.migration import Keys
+from backtrail.stores.base import KeyCensus, KeyPage
+from backtrail.stores.mongo.document import Element, everything, find, join
+from backtrail.stores.mongo.record import equal_form
+from backtrail.stores.mongo.values import decode, encode, key_kind, key_value
+
+Filter = list[Element]
+
+
+def where(keys: Keys) -> Filter:
+    """The condition of `Keys(where=…)` as fields of a filter."""
+    return [
+        Element(
+            name,
+            0x03,
+            join([encode(list(wanted) if isinstance(wanted, (list, tuple, set, frozenset)) else [wanted], name="$in")]),
+        )
+        for name, wanted in keys.where.items()
+    ]
+
+
+def filtered(*parts: Filter) -> RawBSONDocument:
+    """The filter that asks for all of the parts."""
+    elements = [element for part in parts for element in part]
+    if len({element.name for element in elements}) == len(elements):
+        return RawBSONDocument(join(elements))
+    each = [Element(str(at), 0x03, join([element])) for at, element in enumerate(elements)]
+    return RawBSONDocument(join([Element("$and", 0x04, join(each))]))
+
+
+def with_key(keys: Keys) -> Filter:
+    """The condition that not all of the key is null or absent."""
+    some = [Element(str(at), 0x03, join([encode({"$ne": None}, name=name)])) for at, name in enumerate(keys.columns)]
+    return [Element("$or", 0x04, join(some))] if len(some) > 1 else [encode({"$ne": None}, name=keys.columns[0])]
+
+
+def after(keys: Keys, last: Sequence[Element]) -> Filter:
+    """The condition that a key comes after the last one."""
+
+    def compared(operator: str, at: int) -> dict[str, Any]:
+        return {operator: [f"${keys.columns[at]}", {"$literal": decode(last[at])}]}
+
+    ways = [
+        {"$and": [*(compared("$eq", before) for before in range(at)), compared("$gt", at)]} for at in range(len(keys.columns))
+    ]
+    # The first bound is what an index is entered by.
+    return [encode({"$and": [compared("$gte", 0), {"$or": ways}]} if len(ways) > 1 else compared("$gt", 0), name="$expr")]
+
+
+def dump(last: Sequence[Element]) -> str:
+    """A key's values exactly, as a cursor keeps them."""
+    return json.dumps([[element.kind, element.data.hex()] for element in last])
+
+
+def load(text: str) -> list[Element]:
+    """What `dump` gave as text."""
+    return [Element("", kind, bytes.fromhex(data)) for kind, data in json.loads(text)]
+
+
+NULL = Element("", 0x0A, b"")
+
+
+def parts_of(keys: Keys, raw: bytes) -> list[Element]:
+    """The values of the document's key; null for those that are absent.
+
+    Raises:
+        UsageError: one of them is a list, or lies in one.
+    """
+    found = []
+    for name in keys.columns:
+        values = everything(raw, name.split("."))
+        if len(values) > 1 or (values and values[0].kind == 0x04):
+            raise UsageError(f"{keys.table}.{name} is a list in some documents, which names no entity: see Keys(…, where=)")
+        found.append(values[0] if values else NULL)
+    return found
+
+
+def key_of(keys: Keys, parts: Sequence[Element]) -> Any:
+    """The entity's key.
+
+    Raises:
+        UsageError: a value of that kind is no key.
+    """
+    try:
+        values = [(key_value if keys.key is None else decode)(part) for part in parts]
+    except ValueError as error:
+        raise UsageError(f"{keys.table}.{'+'.join(keys.columns)}: {error}; give Keys(…, key=) that makes one of it") from None
+    value = values[0] if len(values) == 1 else tuple(values)
+    return value if keys.key is None else keys.key(value)
+
+
+def in_order(keys: Keys, documents: Iterator[bytes], limit: int) -> tuple[list[Any], list[Element] | None]:
+    """Up to `limit` different keys of documents in the keys' order, and the last one's values; None for those where there are no more."""
+    found: list[Any] = []
+    last: list[Element] | None = None
+    form: Any = None
+    for raw in documents:
+        parts = parts_of(keys, raw)
+        own = [equal_form(part) for part in parts]
+        if own == form:
+            continue
+        if len(found) == limit:
+            return found, last
+        found.append(key_of(keys, parts))
+        last, form = parts, own
+    return found, None
+
+
+def asked(columns: Sequence[str], wanted: Sequence[Sequence[Element]]) -> Filter:
+    """The condition that the fields are equal to one of the wanted. A regular expression can be no key, and would be a pattern here."""
+    if len(columns) == 1:
+        values = [Element(str(at), *parts[0][1:]) for at, parts in enumerate(wanted)]
+        return [Element(columns[0], 0x03, join([Element("$in", 0x04, join(values))]))]
+    return [Element("$or", 0x04, join([Element(str(at), 0x03, _all_equal(columns, parts)) for at, parts in enumerate(wanted)]))]
+
+
+def _all_equal(columns: Sequence[str], parts: Sequence[Element]) -> bytes:
+    return join(Element(name, 0x03, join([Element("$eq", *part[1:])])) for name, part in zip(columns, parts, strict=True))
+
+
+def form_of_group(raw: bytes, parts: int) -> tuple[Any, ...]:
+    """The form of the key of a `$group`, in which parts that are absent are missing."""
+    return tuple(equal_form(find(raw, ("_id", f"c{at}"))) for at in range(parts))
+
+
+def projected(keys: Keys) -> dict[str, Any]:
+    """The projection of a key's fields."""
+    return {**dict.fromkeys(keys.columns, 1), **({} if "_id" in keys.columns else {"_id": 0})}
+
+
+# -- census -----------------------------------------------------------------------------------------------------------
+
+
+def census_pipeline(sources: Sequence[Keys]) -> list[dict[str, Any]]:
+    """What counts the sources' different keys and documents by the types of the keys' parts, with an example of each."""
+    first, *others = sources
+    pipeline = _keyed(first)
+    for other in others:
+        pipeline.append({"$unionWith": {"coll": other.table, "pipeline": _keyed(other)}})
+    types = {f"c{at}": {"$type": f"$_id.c{at}"} for at in range(len(first.columns))}
+    if len(sources) > 1 or first.columns != ("_id",):
+        pipeline.append({"$group": {"_id": "$key", "documents": {"$sum": 1}}})
+    else:
+        pipeline.append({"$project": {"_id": "$key", "documents": {"$literal": 1}}})
+    by_type = {"_id": types, "keys": {"$sum": 1}, "documents": {"$sum": "$documents"}, "example": {"$first": "$_id"}}
+    return [*pipeline, {"$group": by_type}]
+
+
+def _keyed(keys: Keys) -> list[dict[str, Any]]:
+    condition = RawBSONDocument(join(where(keys)))
+    # Null where it is absent, so that both are one key.
+    key = {f"c{at}": {"$ifNull": [f"${name}", None]} for at, name in enumerate(keys.columns)}
+    return [{"$match": condition}, {"$project": {"_id": 0, "key": key}}]
+
+
+def totals(groups: Sequence[bytes], parts: int) -> tuple[int, int]:
+    """How many keys the census found, and how many documents without one."""
+    keys = null = 0
+    for raw in groups:
+        if any(_is_there(part) for part in _example(raw, parts)):
+            keys += _number(raw, "keys")
+        else:
+            null += _number(raw, "documents")
+    return keys, null
+
+
+def _example(raw: bytes, parts: int) -> list[Element | None]:
+    return [find(raw, ("example", f"c{at}")) for at in range(parts)]
+
+
+def _is_there(part: Element | None) -> TypeGuard[Element]:
+    return part is not None and part.kind not in {0x0A, 0x06}
+
+
+def counted(keys: Keys, groups: Sequence[bytes], name: str) -> KeyCensus:
+    """What the census pipeline found.
+
+    Raises:
+        UsageError: keys of mixed type, or of one that can be no key.
+    """
+    kinds: list[set[KeyType]] = [set() for _ in keys.columns]
+    for raw in groups:
+        for at, part in enumerate(_example(raw, len(keys.columns))):
+            if _is_there(part):
+                kinds[at].add(key_kind(part))
+    total, null = totals(groups, len(keys.columns))
+    return KeyCensus(
+        total, null, tuple(_one_kind(kinds[at], f"{keys.table}.{column}", name) for at, column in enumerate(keys.columns))
+    )
+
+
+def _number(raw: bytes, name: str) -> int:
+    element = find(raw, (name,))
+    return 0 if element is None else int(decode(element))
+
+
+def _one_kind(kinds: set[KeyType], where_: str, name: str) -> KeyType:
+    if kinds == {"int", "number"}:
+        return "number"  # one type to MongoDB, and to whoever writes them
+    if len(kinds) > 1:
+        raise UsageError(
+            f"{name}: keys of mixed type in {where_}: {' and '.join(sorted(kinds))}: give Keys(…, key=) to make them alike"
+        )
+    if kinds == {"other"}:
+        raise UsageError(f"{name}: values of {where_} are lists, documents or the like, and no keys: give Keys(…, key=)")
+    return kinds.pop() if kinds else "text"
+
+
+def mapped_types(keys: Sequence[Any], table: str) -> tuple[KeyType, ...]:
+    """The types of the keys that an author's function made.
+
+    Raises:
+        UsageError: they are of several types.
+    """
+    types = {tuple(map(type_of, key)) if isinstance(key, tuple) else (type_of(key),) for key in keys}
+    if len(types) > 1:
+        raise UsageError(f"keys of mixed type from Keys({table!r}, key=): the function must give one type")
+    return types.pop() if types else ()
+
+
+def page_of(keys: list[Any], last: list[Element] | None) -> KeyPage:
+    """A page of keys with the cursor behind it."""
+    return KeyPage(list(dict.fromkeys(keys)), None if last is None else dump(last))

@@ -1,0 +1,188 @@
+"""A decision as writes of documents: encoded, freed of what changes nothing, and with a digest that is equal for equal decisions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bson import ObjectId
+
+from backtrail.changes import Create, Decision, Delete, Update
+from backtrail.entity import NewRow, Row, note_json
+from backtrail.errors import AuthorMistake, BadValue
+from backtrail.stores.base import Plan, Write
+from backtrail.stores.mongo.document import EMPTY_DOCUMENT, Element, copied, find, with_id_first
+from backtrail.stores.mongo.record import MongoRecord
+from backtrail.stores.mongo.values import decode, encode
+
+
+class Pending(NamedTuple):
+    """A value that holds new rows whose `_id` is given only when they are written."""
+
+    name: str
+    value: Any
+
+
+Cell = Element | Pending | None
+"""What a path is set to; None where it is taken out."""
+
+
+def plan(decision: Decision) -> Plan:
+    """The decision encoded.
+
+    Raises:
+        BadValue: a value that no document can hold.
+        AuthorMistake: a change of `_id`.
+    """
+    digest = hashlib.sha256()
+    writes = []
+    for change in decision.changes:
+        write = _write(change)
+        if write is not None:
+            writes.append(write)
+            digest.update(
+                "\0".join([write.op, write.table, write.ref.key if write.ref else "", *write.columns, ""]).encode(
+                    "utf-8", "surrogateescape"
+                )
+            )
+            for cell in write.cells:
+                digest.update(_digested(cell))
+    for note in decision.notes:
+        digest.update(f"{note.kind}\0{note_json(note.data)}\n".encode("utf-8", "surrogatepass"))
+    return Plan(writes, digest.digest())
+
+
+def _digested(cell: Cell | bytes) -> bytes:
+    if isinstance(cell, Pending):
+        cell = encode(cell.value, lambda row: row_key(row, {}) or _token(row), cell.name)
+    if isinstance(cell, Element):
+        return b"%d:%c%b" % (len(cell.data), cell.kind, cell.data)
+    return b"-" if cell is None else b"%d=%b" % (len(cell), cell)
+
+
+def _write(change: Create | Update | Delete) -> Write | None:
+    if isinstance(change, Create):
+        return _create(change)
+    record = change.record
+    assert isinstance(record, MongoRecord)  # noqa: S101 -- rows of this store come from this store
+    if isinstance(change, Delete):
+        return Write("delete", record.collection, ref=record.ref, record=record)
+    return _update(change, record)
+
+
+def _create(change: Create) -> Write:
+    base = EMPTY_DOCUMENT
+    if change.source is not None:
+        assert isinstance(change.source, MongoRecord)  # noqa: S101 -- as above
+        base = copied(change.source.raw, unset=change.unset, rename=change.rename)
+    cells = [_cell(name, value) for name, value in change.values.items()]
+    # Paths that lead nowhere show now, when they concern one entity alone.
+    document(base, [cell for cell in cells if isinstance(cell, Element)], change.table)
+    return Write("create", change.table, tuple(change.values), [base, *cells], row=change.row)
+
+
+def document(base: bytes, elements: Sequence[Element], collection: str) -> bytes:
+    """The document that is made of another one by setting these fields, its `_id` first.
+
+    Raises:
+        BadValue: a path leads through a value that can hold no field.
+    """
+    try:
+        return with_id_first(copied(base, set=elements))
+    except ValueError as error:
+        raise BadValue(f"{collection}: {error}") from None
+
+
+def _update(change: Update, record: MongoRecord) -> Write | None:
+    cells: dict[str, Cell] = {}
+    for name in change.unset:
+        if find(record.raw, name.split(".")) is not None:
+            cells[name] = None
+    for name, value in change.set.items():
+        cell = _cell(name, value)
+        if isinstance(cell, Pending) or not _same(find(record.raw, name.split(".")), cell):
+            cells[name] = cell
+    for name in cells:
+        _demand_path(record.collection, name)
+    if not cells:
+        return None
+    document(record.raw, [cell for cell in cells.values() if isinstance(cell, Element) and "." in cell.name], record.collection)
+    return Write("update", record.collection, tuple(cells), list(cells.values()), ref=record.ref, record=record)
+
+
+def _demand_path(collection: str, name: str) -> None:
+    if name.partition(".")[0] == "_id":
+        raise AuthorMistake(f"the _id of {collection} cannot be updated: delete the document and create another")
+    if any(not part or part.startswith("$") for part in name.split(".")):
+        raise BadValue(f"{collection}: MongoDB cannot update a field whose name is empty or begins with $")
+
+
+def _same(old: Element | None, new: Element) -> bool:
+    if old is None:
+        return False
+    if (old.kind, old.data) == (new.kind, new.data):
+        return True
+    # A plain int of Python has no width of its own: the document's stays.
+    return (old.kind, new.kind) == (0x12, 0x10) and decode(old) == decode(new)
+
+
+def _cell(name: str, value: Any) -> Element | Pending:
+    known = True
+
+    def key_of(row: object) -> Element | None:
+        nonlocal known
+        found = row_key(row, {})
+        known = known and found is not None
+        return found or _token(row)
+
+    element = encode(value, key_of, name)
+    return element if known else Pending(name, value)
+
+
+def resolved(cell: Element | Pending, given: Mapping[int, Element]) -> Element:
+    """The cell, with the `_id` that each new row was given.
+
+    Args:
+        cell: as it was planned.
+        given: the `_id` of new rows by the identity of the row.
+    """
+    if isinstance(cell, Element):
+        return cell
+    return encode(cell.value, lambda row: row_key(row, given), cell.name)
+
+
+def row_key(row: object, given: Mapping[int, Element]) -> Element | None:
+    """The `_id` that a row stands for; None where it is still to be given."""
+    if isinstance(row, Row):
+        record = row.record
+        assert isinstance(record, MongoRecord)  # noqa: S101 -- rows of this store come from this store
+        return record.key
+    return given.get(id(row)) or own_key(row) if isinstance(row, NewRow) else None
+
+
+def own_key(row: NewRow) -> Element | None:
+    """The `_id` that the author gave to a new row, or that it has from the row that it was copied from; None where there is none."""
+    change = row.change
+    assert change is not None  # noqa: S101 -- every NewRow that an author holds has its change
+    if "_id" in change.values:
+        value = change.values["_id"]
+        return encode(value, lambda inner: row_key(inner, {}), "_id") if not isinstance(value, NewRow) else own_key(value)
+    source = change.source
+    if isinstance(source, MongoRecord) and "_id" not in change.unset and "_id" not in change.rename and source.has("_id"):
+        return source.key
+    return None
+
+
+_Keyed = Callable[[object], Element | None]
+
+
+def _token(row: object) -> Element:
+    """What stands for a new row's `_id` in the digest: its number, which is the same on every run."""
+    assert isinstance(row, NewRow)  # noqa: S101 -- all others have a key
+    return Element("", 0x07, b"\0new" + row.number.to_bytes(8, "big"))
+
+
+def new_key() -> Element:
+    """An `_id` for a document that brings none, as the driver would make it."""
+    return Element("_id", 0x07, ObjectId().binary)

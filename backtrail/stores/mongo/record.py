@@ -1,0 +1,116 @@
+"""A document as a record: its bytes, and Python values of its fields one by one when asked for."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+from backtrail.entity import Record
+from backtrail.image import Image, Ref, Shape
+from backtrail.stores.mongo.document import Element, find, join, split
+from backtrail.stores.mongo.values import decode, key_value
+
+_TYPE_ORDER = {kind: at for at, kind in enumerate((0xFF, 0x06, 0x0A, 0x10, 0x02, 0x03, 0x04, 0x05, 0x07, 0x08, 0x09, 0x11, 0x0B))}
+"""MongoDB's order of types, numbers and text each standing for all of their kind (mongodb.com/docs: Comparison/Sort Order)."""
+
+_SAME_TYPE = {0x01: 0x10, 0x12: 0x10, 0x13: 0x10, 0x0E: 0x02}
+
+
+class MongoRecord(Record):
+    """A document."""
+
+    __slots__ = ("_elements", "collection", "raw", "whole")
+
+    def __init__(self, collection: str, raw: bytes, *, whole: bool = True) -> None:
+        self.collection = collection
+        self.raw = raw
+        self.whole = whole
+        self._elements: dict[str, Element] | None = None
+
+    @property
+    def elements(self) -> dict[str, Element]:
+        """The document's fields by name; of several of one name the first, which is the one that MongoDB reads."""
+        if self._elements is None:
+            self._elements = {element.name: element for element in reversed(split(self.raw))}
+            # Reversed twice, so that the order is the document's.
+            self._elements = dict(reversed(self._elements.items()))
+        return self._elements
+
+    @property
+    def key(self) -> Element:
+        """The document's `_id`."""
+        return self.elements["_id"]
+
+    @property
+    def ref(self) -> Ref:  # type: ignore[override] # made when needed: most records are only read
+        return Ref(self.collection, key_of_ref(self.key))
+
+    def names(self) -> Sequence[str]:
+        return tuple(self.elements)
+
+    def has(self, name: str) -> bool:
+        return name in self.elements
+
+    def value(self, name: str) -> Any:
+        return decode(self.elements[name])
+
+    def image(self) -> Image:
+        return Image(shape_of(self.collection), self.raw)
+
+
+@cache
+def shape_of(collection: str) -> Shape:
+    """The shape of a collection's documents, which says nothing but its name."""
+    return Shape(collection)
+
+
+def key_of_ref(key: Element) -> str:
+    """An `_id` as a ref has it: its type byte and its bytes, in hex."""
+    return f"{key.kind:02x}{key.data.hex()}"
+
+
+def key_from_ref(text: str) -> Element:
+    """The `_id` of a ref."""
+    return Element("_id", int(text[:2], 16), bytes.fromhex(text[2:]))
+
+
+def ref_of(collection: str, raw: bytes) -> Ref:
+    """The ref of a document."""
+    key = find(raw, ("_id",))
+    if key is None:
+        raise ValueError("a document without _id")
+    return Ref(collection, key_of_ref(key))
+
+
+def by_id(key: Element) -> bytes:
+    """The filter, as a document, that finds the document of that `_id`."""
+    return join([Element("_id", 0x03, join([Element("$eq", key.kind, key.data)]))])
+
+
+def order_of(element: Element) -> tuple[int, Any]:
+    """What sorts values as MongoDB does: by type, then numbers and dates by value, all others by their bytes."""
+    kind = _SAME_TYPE.get(element.kind, element.kind)
+    rank = _TYPE_ORDER.get(kind, len(_TYPE_ORDER))
+    if kind == 0x10:
+        value = key_value(element)
+        return rank, (-1, 0) if value != value else (0, value)  # noqa: PLR0124 -- NaN, which comes before all numbers
+    if kind == 0x09:
+        return rank, struct.unpack("<q", element.data)[0]
+    if kind == 0x11:
+        return rank, struct.unpack("<Q", element.data)[0]
+    # Text and binary data begin with their length, which is no part of the order.
+    return rank, element.data[4:] if kind == 0x02 else element.data
+
+
+def equal_form(element: Element | None) -> Any:
+    """A form that is equal for values that MongoDB finds equal; None for null, undefined and absent."""
+    try:
+        value = key_value(element)
+    except ValueError:
+        return None if element is None else (element.kind, element.data)
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        return None if value is None else (type(value), value)  # True is 1 in Python, and not in MongoDB
+    return "NaN" if value != value else value  # noqa: PLR0124 -- NaN is unequal to itself in Python, and equal in MongoDB

@@ -1,0 +1,347 @@
+"""MongoDB, as a replica set: multi-document transactions, and documents as raw bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient
+from pymongo.client_session import ClientSession
+from pymongo.collation import Collation
+from pymongo.database import Database
+from pymongo.errors import ConfigurationError, PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
+from pymongo.write_concern import WriteConcern
+
+from backtrail.changes import Decision
+from backtrail.entity import Record
+from backtrail.errors import UnknownName, UnsuitableDatabase, UsageError
+from backtrail.image import Image, Ref, Shape
+from backtrail.keys import key_text
+from backtrail.migration import Keys, Migration
+from backtrail.stores.base import Difference, KeyCensus, KeyPage, Plan, Store, Transaction
+from backtrail.stores.mongo import keys as key_pages
+from backtrail.stores.mongo import plan as plans
+from backtrail.stores.mongo.document import DOCUMENT, Element, split
+from backtrail.stores.mongo.errors import translate
+from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, order_of, shape_of
+from backtrail.stores.mongo.transaction import MongoTransaction, RawCollection
+from backtrail.stores.mongo.values import encode, show
+
+OLDEST = 13
+"""The wire version of MongoDB 5.0, the first in which a session without a transaction can read a snapshot."""
+
+COMMIT_S = 15.0
+"""How long a commit whose answer was lost is asked for again; it does no harm to commit twice."""
+
+LEDGER = "_backtrail"
+"""What the name of the ledger's database ends with."""
+
+SIMPLE = Collation("simple")
+"""Binary comparison, also where a collection's own finds upper and lower case equal."""
+
+
+class MongoStore(Store):
+    """A database of a MongoDB replica set."""
+
+    kind = "mongodb"
+
+    def __init__(self, url: str, lock_timeout_ms: int) -> None:
+        self.url = url
+        self.lock_timeout_ms = lock_timeout_ms
+        self._client: MongoClient[dict[str, Any]] | None = None
+        self._name = ""
+        self._collections: dict[str, Mapping[str, Any]] | None = None
+
+    # -- connection -----------------------------------------------------------------------------------------------
+
+    @property
+    def client(self) -> MongoClient[dict[str, Any]]:
+        """The client of this process, made when first asked for: after a fork, never before.
+
+        Raises:
+            UnsuitableDatabase: the server has no transactions, is too old, or refuses the password.
+        """
+        if self._client is None:
+            client = self._connected()
+            try:
+                self._demand_transactions(client.admin.command("hello"))
+            except BaseException:
+                client.close()
+                raise
+            self._client = client
+        return self._client
+
+    def _connected(self) -> MongoClient[dict[str, Any]]:
+        # What the URL says itself goes before.
+        options: dict[str, Any] = {"serverSelectionTimeoutMS": 5000, "connectTimeoutMS": 5000, "appname": "backtrail"}
+        said = self.url.partition("?")[2].lower()
+        client: MongoClient[dict[str, Any]] = MongoClient(
+            self.url, **{name: value for name, value in options.items() if f"{name.lower()}=" not in said}
+        )
+        try:
+            self._name = client.get_default_database().name
+        except ConfigurationError:
+            raise UnsuitableDatabase(
+                "database_url names no database: write mongodb://host:27017/database?replicaSet=name"
+            ) from None
+        return client
+
+    @staticmethod
+    def _demand_transactions(hello: Mapping[str, Any]) -> None:
+        if "setName" not in hello and hello.get("msg") != "isdbgrid":
+            raise UnsuitableDatabase(
+                "this mongod is a standalone server, which has no transactions: start it with `mongod --replSet rs0`, and run"
+                " `rs.initiate()` once in mongosh; one node is enough"
+            )
+        if hello.get("maxWireVersion", 0) < OLDEST:
+            raise UnsuitableDatabase("this MongoDB is too old: 5.0 is the first that can be used")
+
+    @property
+    def database(self) -> Database[dict[str, Any]]:
+        """The database of the data."""
+        return self.client.get_database(self._database_name())
+
+    @property
+    def ledger_database(self) -> Database[dict[str, Any]]:
+        """The database of the ledger."""
+        return self.client.get_database(self._database_name() + LEDGER, write_concern=WriteConcern("majority"))
+
+    def _database_name(self) -> str:
+        _ = self.client
+        return self._name
+
+    def raw(self, collection: str) -> RawCollection:
+        """A collection of the data whose documents are raw bytes."""
+        return cast(RawCollection, self.database.get_collection(collection, codec_options=RAW))
+
+    def clock(self) -> dt.datetime:
+        """The server's time: aware, UTC, milliseconds."""
+        now: dt.datetime = self.client.admin.command("hello")["localTime"]
+        return now.replace(tzinfo=dt.UTC)
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def forget(self) -> None:
+        self._collections = None
+
+    # -- transactions ---------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def transaction(self, *, write: bool = True) -> Iterator[MongoTransaction]:
+        try:
+            with self.client.start_session(snapshot=not write) as session:
+                if write:
+                    yield from self._written(session)
+                else:
+                    yield MongoTransaction(self, session)
+        except PyMongoError as error:
+            raise translate(error) from error
+
+    def _written(self, session: ClientSession) -> Iterator[MongoTransaction]:
+        session.start_transaction(
+            read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority"), read_preference=ReadPreference.PRIMARY
+        )
+        try:
+            yield MongoTransaction(self, session)
+        except BaseException:
+            # The server may have ended it already; then there is nothing to end.
+            with contextlib.suppress(PyMongoError):
+                session.abort_transaction()
+            raise
+        deadline = time.monotonic() + COMMIT_S
+        while True:
+            try:
+                session.commit_transaction()
+            except PyMongoError as error:
+                if not error.has_error_label("UnknownTransactionCommitResult") or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+    # -- collections ----------------------------------------------------------------------------------------------
+
+    def collections(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the server says of each collection and view, by name."""
+        if self._collections is None:
+            try:
+                self._collections = {one["name"]: one for one in self.database.list_collections()}
+            except PyMongoError as error:
+                raise translate(error) from error
+        return self._collections
+
+    def check(self, migration: type[Migration]) -> None:
+        for keys in migration.all_keys():
+            self._demand(keys.table)
+        for rows in migration.reads:
+            self._demand(rows.table)
+        for name in migration.writes:
+            try:
+                self._demand(name)
+            except UnknownName as error:
+                raise UsageError(f"{error}; if {migration.name} adds it, run: backtrail expand {migration.name}") from error
+            self._demand_writable(name)
+        for invariant in migration.invariants:
+            if isinstance(invariant.query, str):
+                raise UsageError(
+                    f"{migration.name}: the invariant {invariant.name!r} is SQL: on MongoDB it is [stages …] and collection="
+                )
+
+    def _demand(self, name: str) -> None:
+        if name not in self.collections():
+            known = [one for one in self.collections() if not one.startswith("system.")]
+            raise UnknownName("collection", name, known)
+
+    def _demand_writable(self, name: str) -> None:
+        said = self.collections()[name]
+        if said["type"] != "collection" or said["options"].get("capped"):
+            kind = "capped collection" if said["options"].get("capped") else said["type"]
+            raise UsageError(f"{name} is a {kind}, which no transaction can write")
+
+    def columns(self, table: str) -> Sequence[str] | None:
+        return None
+
+    def shape(self, table: str) -> Shape:
+        return shape_of(table)
+
+    # -- decisions and keys ---------------------------------------------------------------------------------------
+
+    def plan(self, decision: Decision) -> Plan:
+        return plans.plan(decision)
+
+    def census(self, migration: type[Migration]) -> KeyCensus:
+        sources = migration.all_keys()
+        try:
+            if not any(one.key for one in sources):
+                return self._count(sources, migration.name)
+            found = [self._count([one], migration.name) if one.key is None else self._mapped(one) for one in sources]
+        except PyMongoError as error:
+            raise translate(error) from error
+        types = [one.types for one in found if one.types]
+        if len(set(types)) > 1:
+            said = " and ".join(" + ".join(one) for one in dict.fromkeys(types))
+            raise UsageError(f"{migration.name}: keys of mixed type, {said}: give Keys(…, key=) to make them alike")
+        return KeyCensus(sum(one.total for one in found), sum(one.null for one in found), types[0] if types else ("text",))
+
+    def _count(self, sources: Sequence[Keys], name: str) -> KeyCensus:
+        pipeline = key_pages.census_pipeline(sources)
+        groups = self.raw(sources[0].table).aggregate(pipeline, allowDiskUse=True, collation=SIMPLE)
+        return key_pages.counted(sources[0], [bytes(one.raw) for one in groups], name)
+
+    def _mapped(self, keys: Keys) -> KeyCensus:
+        groups = list(self.raw(keys.table).aggregate(key_pages.census_pipeline([keys]), allowDiskUse=True, collation=SIMPLE))
+        total, null = key_pages.totals([bytes(one.raw) for one in groups], len(keys.columns))
+        with self.transaction(write=False) as tx:
+            some = self.page(tx, [keys], 0, None, 1000).keys
+        return KeyCensus(total, null, key_pages.mapped_types(some, keys.table))
+
+    def page(self, tx: Transaction, keys: Sequence[Keys], source: int, after: str | None, limit: int) -> KeyPage:
+        one = keys[source]
+        condition = key_pages.filtered(
+            key_pages.where(one),
+            key_pages.with_key(one),
+            key_pages.after(one, key_pages.load(after)) if after is not None else [],
+        )
+        cursor = self.raw(one.table).find(
+            condition,
+            key_pages.projected(one),
+            sort=[(name, 1) for name in one.columns],
+            session=_session(tx),
+            collation=SIMPLE,
+            allow_disk_use=True,
+        )
+        with contextlib.closing(cursor):
+            found, last = key_pages.in_order(one, (bytes(document.raw) for document in cursor), limit)
+        for earlier in keys[:source]:
+            if one.key is None and earlier.key is None and found:
+                there = self._there(tx, earlier, found)
+                found = [key for key in found if _form(key) not in there]
+        return key_pages.page_of(found, last)
+
+    def _there(self, tx: Transaction, keys: Keys, wanted: Sequence[Any]) -> set[tuple[Any, ...]]:
+        """The forms of those of the wanted keys that the source has."""
+        parts = [tuple(encode(part) for part in _parts(key)) for key in wanted]
+        found: set[tuple[Any, ...]] = set()
+        for at in range(0, len(parts), 1000):
+            asked = key_pages.asked(keys.columns, parts[at : at + 1000])
+            condition = key_pages.filtered(key_pages.where(keys), asked)
+            group = {"_id": {f"c{number}": f"${name}" for number, name in enumerate(keys.columns)}}
+            pipeline: list[Mapping[str, Any]] = [{"$match": condition}, {"$group": group}]
+            for one in self.raw(keys.table).aggregate(pipeline, session=_session(tx), collation=SIMPLE):
+                found.add(key_pages.form_of_group(bytes(one.raw), len(keys.columns)))
+        return found
+
+    def existing(self, tx: Transaction, migration: type[Migration], keys: Sequence[Any]) -> set[int]:
+        forms = [_form(key) for key in keys]
+        there: set[tuple[Any, ...]] = set()
+        for one in migration.all_keys():
+            if one.key is not None:
+                return set(range(len(keys)))  # the function cannot be turned round, so nothing can be looked up
+            there |= self._there(tx, one, keys)
+        return {at for at, form in enumerate(forms) if form in there}
+
+    # -- images ---------------------------------------------------------------------------------------------------
+
+    def differences(self, expected: Image | None, found: Image | None) -> list[Difference]:
+        if expected == found:
+            return []
+        if expected is None or found is None:
+            what = f"a document of {(expected or found).shape.table}"  # type: ignore[union-attr] # both None are equal
+            return [Difference("(document)", None if expected is None else what, None if found is None else what)]
+        old, new = _fields(expected.data), _fields(found.data)
+        changed = [
+            Difference(name, *(None if fields.get(name) is None else _shown(fields[name]) for fields in (old, new)))
+            for name in dict.fromkeys([*old, *new])
+            if old.get(name) != new.get(name)
+        ]
+        return changed or [Difference("(order of fields)", list(old), list(new))]
+
+    def show(self, image: Image) -> dict[str, Any]:
+        shown: dict[str, Any] = show(Element("", DOCUMENT, image.data))
+        return shown
+
+    def show_key(self, ref: Ref) -> str:
+        shown = show(key_from_ref(ref.key))
+        return shown if isinstance(shown, str) else key_text(shown)
+
+    def records(self, images: Sequence[Image]) -> list[Record]:
+        records = [MongoRecord(image.shape.table, image.data) for image in images]
+        return [*sorted(records, key=lambda record: order_of(record.key))]
+
+
+RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+
+
+def _session(tx: Transaction) -> ClientSession:
+    assert isinstance(tx, MongoTransaction)  # noqa: S101 -- transactions of this store come from this store
+    return tx.session
+
+
+def _parts(key: Any) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)
+
+
+def _form(key: Any) -> tuple[Any, ...]:
+    return tuple(equal_form(encode(part)) for part in _parts(key))
+
+
+def _fields(raw: bytes) -> dict[str, list[Element]]:
+    """The document's fields by name, duplicates together."""
+    found: dict[str, list[Element]] = {}
+    for element in split(raw):
+        found.setdefault(element.name, []).append(element)
+    return found
+
+
+def _shown(elements: Sequence[Element]) -> Any:
+    return show(elements[0]) if len(elements) == 1 else [show(element) for element in elements]

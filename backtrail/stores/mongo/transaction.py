@@ -1,0 +1,319 @@
+"""One transaction on a MongoDB database: a whole batch read at once, written at once, and read back as raw bytes.
+
+It sees one moment, its snapshot, and a document that somebody else changed since cannot be written: MongoDB ends the transaction with a write
+conflict, and it is made anew. So nothing is locked, and no update is lost.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from bson.raw_bson import RawBSONDocument
+from pymongo import InsertOne, ReplaceOne, UpdateOne
+from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
+
+from backtrail.errors import AuthorMistake, BadValue, SchemaChanged, TooLarge
+from backtrail.image import Image, Ref, Written
+from backtrail.migration import Invariant, Keys, Rows
+from backtrail.stores.base import Earlier, Put, Rowsets, Transaction, Write
+from backtrail.stores.mongo import plan
+from backtrail.stores.mongo.document import ARRAY, DOCUMENT, Element, copied, everything, join
+from backtrail.stores.mongo.keys import asked
+from backtrail.stores.mongo.record import MongoRecord, by_id, equal_form, key_from_ref, order_of, ref_of, shape_of
+from backtrail.stores.mongo.values import encode, show
+
+if TYPE_CHECKING:
+    from backtrail.stores.mongo.store import MongoStore
+
+REGEX = 0x0B
+IN_LIMIT = 2000
+"""How many values go into one `$in`: at a few kilobytes an id, still far from the 16 MB of a message."""
+
+MAX_BYTES = 32 * 1024 * 1024
+"""As much is read for one transaction, unless one entity alone has more: twice that goes into the ledger, and all of it within 60 seconds."""
+
+RawCollection = Collection[RawBSONDocument]
+Parts = tuple[Element, ...]
+
+
+class MongoTransaction(Transaction):
+    """A transaction in a session; one that only reads sees one moment too."""
+
+    duplicate = DuplicateKeyError
+
+    def __init__(self, store: MongoStore, session: ClientSession) -> None:
+        self.store = store
+        self.session = session
+        self.connection = store.ledger_database
+        self._now: dt.datetime | None = None
+
+    @property
+    def now(self) -> dt.datetime:
+        if self._now is None:
+            self._now = self.store.clock()
+        return self._now
+
+    def bulk(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            self.connection[table].insert_many([dict(zip(columns, row, strict=True)) for row in rows], session=self.session)
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def read(
+        self,
+        reads: Sequence[Rows],
+        keys: Sequence[Any],
+        *,
+        lock: bool,
+        sources: Sequence[Keys] = (),
+        earlier: Sequence[Earlier] = (),
+    ) -> list[Rowsets]:
+        found: list[Rowsets] = [{} for _ in keys]
+        budget = MAX_BYTES if lock and len(keys) > 1 else None
+        for rows in reads:
+            wanted = [_wanted(rows, key, rowsets) for key, rowsets in zip(keys, found, strict=True)]
+            groups: list[list[MongoRecord]] = [[] for _ in keys]
+            for record in self._matching(rows, wanted):
+                for at in record[1]:
+                    groups[at].append(record[0])
+                if budget is not None:
+                    budget -= len(record[0].raw)
+                    if budget < 0:
+                        raise TooLarge(f"the documents of {len(keys)} entities are more than one transaction should hold")
+            if any(ref.table == rows.table for images in earlier for ref in images):
+                groups = [_as_earlier(rows, *one) for one in zip(groups, earlier, wanted, strict=True)]
+            for rowsets, group in zip(found, groups, strict=True):
+                rowsets[rows.name] = [*sorted(group, key=_order)]
+        return found
+
+    def _matching(self, rows: Rows, wanted: Sequence[Sequence[Parts]]) -> Iterator[tuple[MongoRecord, Sequence[int]]]:
+        """Each document that somebody wants, once, with the positions of those who do."""
+        owners: dict[Any, list[int]] = defaultdict(list)
+        values: dict[Any, Parts] = {}
+        for at, ways in enumerate(wanted):
+            for parts in ways:
+                form = tuple(map(equal_form, parts))
+                values.setdefault(form, parts)
+                if at not in owners[form]:
+                    owners[form].append(at)
+        collection = self.store.raw(rows.table)
+        projection = None if rows.columns is None else dict.fromkeys({"_id", *rows.by, *rows.columns}, 1)
+        seen: set[Ref] = set()
+        distinct = list(values.values())
+        for chunk in (distinct[at : at + IN_LIMIT] for at in range(0, len(distinct), IN_LIMIT)):
+            for one in collection.find(_asked(rows.by, chunk), projection, session=self.session):
+                record = MongoRecord(rows.table, bytes(one.raw), whole=rows.columns is None)
+                positions = {at for form in _forms(rows.by, bytes(one.raw)) for at in owners.get(form, ())}
+                if positions and (len(distinct) <= IN_LIMIT or record.ref not in seen):
+                    seen.update([record.ref] if len(distinct) > IN_LIMIT else ())
+                    yield record, sorted(positions)
+
+    def fetch(self, refs: Iterable[Ref], *, lock: bool) -> dict[Ref, Image]:
+        images: dict[Ref, Image] = {}
+        for name, of_collection in _by_table(refs).items():
+            asked = set(of_collection)
+            shape = shape_of(name)
+            size = 0
+            for at in range(0, len(of_collection), IN_LIMIT):
+                keys = [(key_from_ref(ref.key),) for ref in of_collection[at : at + IN_LIMIT]]
+                for one in self.store.raw(name).find(_asked(("_id",), keys), session=self.session):
+                    ref = ref_of(name, bytes(one.raw))
+                    if ref in asked:  # an _id that is only equal, 1.0 for 1, is another document
+                        images[ref] = Image(shape, bytes(one.raw))
+                        size += len(bytes(one.raw))
+                    if lock and size > MAX_BYTES and len(asked) > 1:
+                        raise TooLarge(f"{len(asked)} documents of {name} are more than one transaction should hold")
+        return images
+
+    def violations(self, invariant: Invariant, limit: int) -> list[str]:
+        if isinstance(invariant.query, str) or invariant.collection is None:
+            raise AuthorMistake(f"invariant {invariant.name!r}: on MongoDB it is Invariant(name, [stages …], collection=…)")
+        pipeline = [*(dict(stage) for stage in invariant.query), {"$limit": limit}]
+        # Without the session: some stages, $indexStats for one, know no snapshot.
+        return [_line(bytes(one.raw)) for one in self.store.raw(invariant.collection).aggregate(pipeline)]
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def apply(self, writes: Sequence[Write], *, ordered: bool = False) -> list[Written]:
+        given = _given(writes)
+        documents = {id(write): _document(write, given) for write in writes if write.op == "create"}
+        if ordered:
+            self._one_by_one(writes, documents, given)
+        else:
+            for name, group in _by_table(writes).items():
+                self._write_all(name, group, documents, given)
+        refs = {id(write): write.ref or ref_of(write.table, documents[id(write)]) for write in writes}
+        live = self.fetch(list(refs.values()), lock=False)
+        return [_written(write, refs[id(write)], live) for write in writes]
+
+    def _write_all(self, name: str, group: Sequence[Write], documents: Mapping[int, bytes], given: Mapping[int, Element]) -> None:
+        collection = self.store.raw(name)
+        deletes = [key_from_ref(_known(write.ref).key) for write in group if write.op == "delete"]
+        if deletes:
+            collection.delete_many(_asked(("_id",), [(key,) for key in deletes]), session=self.session)
+        updates = [_update(write, given) for write in group if write.op == "update"]
+        if updates:
+            result = collection.bulk_write(updates, ordered=False, session=self.session)
+            if result.matched_count != len(updates):
+                raise BadValue(f"a document of {name} that was read is not there any more")
+        creates = [RawBSONDocument(documents[id(write)]) for write in group if write.op == "create"]
+        if creates:
+            collection.insert_many(creates, ordered=False, session=self.session)
+
+    def _one_by_one(self, writes: Sequence[Write], documents: Mapping[int, bytes], given: Mapping[int, Element]) -> None:
+        """Takes all documents that change out of each other's way first, where two exchange a value that must be unique."""
+        for name, group in _by_table([write for write in writes if write.op != "create"]).items():
+            keys = [(key_from_ref(_known(write.ref).key),) for write in group]
+            self.store.raw(name).delete_many(_asked(("_id",), keys), session=self.session)
+        for write in writes:
+            if write.op == "create":
+                self._insert(write.table, documents[id(write)])
+            elif write.op == "update":
+                self._insert(write.table, _updated(write, given))
+
+    def _insert(self, name: str, document: bytes, *, bypass: bool = False) -> None:
+        self.store.raw(name).insert_one(RawBSONDocument(document), bypass_document_validation=bypass, session=self.session)
+
+    # -- going back and forth -------------------------------------------------------------------------------------
+
+    def put(self, puts: Sequence[Put], *, ordered: bool = False) -> dict[Ref, Image | None]:
+        first: dict[Ref, Image | None] = {}
+        last: dict[Ref, Image | None] = {}
+        for put in puts:
+            first.setdefault(put.ref, put.live)
+            last[put.ref] = put.target
+        changed = [ref for ref, target in last.items() if target != first[ref]]
+        for name, refs in _by_table(changed).items():
+            self._put_all(name, refs, first, last, ordered=ordered)
+        live = self.fetch(last, lock=False)
+        return {ref: live.get(ref) for ref in last}
+
+    def _put_all(
+        self,
+        name: str,
+        refs: Sequence[Ref],
+        first: Mapping[Ref, Image | None],
+        last: Mapping[Ref, Image | None],
+        *,
+        ordered: bool,
+    ) -> None:
+        collection = self.store.raw(name)
+        # In order: what must be unique is free before it is taken again, by documents that go or, one by one, by all.
+        going = [ref for ref in refs if first[ref] is not None and (ordered or last[ref] is None)]
+        if going:
+            collection.delete_many(_asked(("_id",), [(key_from_ref(ref.key),) for ref in going]), session=self.session)
+        writes: list[Any] = []
+        for ref in refs:
+            target = last[ref]
+            if target is not None:
+                gone = ordered or first[ref] is None
+                document = RawBSONDocument(target.data)
+                writes.append(
+                    InsertOne(document) if gone else ReplaceOne(RawBSONDocument(by_id(key_from_ref(ref.key))), document)
+                )
+        if writes:
+            # A validator that came later must not keep a document from being what it was.
+            collection.bulk_write(writes, ordered=False, bypass_document_validation=ordered, session=self.session)
+
+
+def _wanted(rows: Rows, key: Any, rowsets: Rowsets) -> list[Parts]:
+    """What the fields of `by` must be equal to: one of these."""
+    if rows.via is None:
+        value = key if rows.key is None else rows.key(key)
+        parts = value if isinstance(value, tuple) else (value,)
+        if len(parts) != len(rows.by):
+            raise SchemaChanged(f"Rows({rows.table!r}) finds rows by {len(rows.by)} fields, and the key has {len(parts)} values")
+        return [tuple(encode(part) for part in parts)]
+    name, field = rows.via
+    found = (element for record in rowsets[name] for element in everything(record.raw, field.split(".")))  # type: ignore[attr-defined] # our own records
+    return [(element,) for element in found if element.kind != ARRAY and equal_form(element) is not None]
+
+
+def _asked(by: Sequence[str], wanted: Sequence[Parts]) -> RawBSONDocument:
+    """The filter for documents whose fields are equal to one of the wanted."""
+    # A regular expression among them would be a pattern.
+    return RawBSONDocument(join(asked(by, [parts for parts in wanted if all(part.kind != REGEX for part in parts)])))
+
+
+def _forms(by: Sequence[str], raw: bytes) -> Iterator[tuple[Any, ...]]:
+    """What the document's fields are equal to, in the form by which owners are looked up."""
+    each = [[equal_form(element) for element in everything(raw, name.split("."))] or [None] for name in by]
+    return product(*each)
+
+
+def _as_earlier(rows: Rows, records: Sequence[MongoRecord], earlier: Earlier, wanted: Sequence[Parts]) -> list[MongoRecord]:
+    """The records with those of known past as they were then; one that was not there goes, one that is gone comes back."""
+    kept = [record for record in records if record.ref not in earlier]
+    forms = {tuple(map(equal_form, parts)) for parts in wanted}
+    for ref, image in earlier.items():
+        if ref.table == rows.table and image is not None and any(form in forms for form in _forms(rows.by, image.data)):
+            kept.append(MongoRecord(rows.table, image.data, whole=rows.columns is None))
+    return kept
+
+
+def _order(record: MongoRecord) -> tuple[int, Any]:
+    return order_of(record.key)
+
+
+def _by_table(items: Iterable[Any]) -> dict[str, list[Any]]:
+    groups: dict[str, list[Any]] = defaultdict(list)
+    for item in items:
+        groups[item.table].append(item)
+    return groups
+
+
+def _known(ref: Ref | None) -> Ref:
+    assert ref is not None  # noqa: S101 -- only creates have no key yet
+    return ref
+
+
+def _given(writes: Sequence[Write]) -> dict[int, Element]:
+    """The `_id` of every new document, by the identity of its row."""
+    given: dict[int, Element] = {}
+    for write in writes:
+        if write.op == "create" and write.row is not None:
+            given[id(write.row)] = plan.own_key(write.row) or plan.new_key()
+    return given
+
+
+def _document(write: Write, given: Mapping[int, Element]) -> bytes:
+    base, *cells = write.cells
+    elements = [plan.resolved(cell, given) for cell in cells]
+    key = given[id(write.row)]
+    return plan.document(base, [*elements, Element("_id", key.kind, key.data)], write.table)
+
+
+def _update(write: Write, given: Mapping[int, Element]) -> UpdateOne:
+    assert isinstance(write.record, MongoRecord)  # noqa: S101 -- updates are of documents that were read
+    set_ = [plan.resolved(cell, given) for cell in write.cells if cell is not None]
+    unset = [encode("", name=name) for name, cell in zip(write.columns, write.cells, strict=True) if cell is None]
+    parts = [Element(operator, DOCUMENT, join(fields)) for operator, fields in (("$set", set_), ("$unset", unset)) if fields]
+    return UpdateOne(RawBSONDocument(by_id(write.record.key)), RawBSONDocument(join(parts)))
+
+
+def _updated(write: Write, given: Mapping[int, Element]) -> bytes:
+    assert isinstance(write.record, MongoRecord)  # noqa: S101 -- as above
+    unset = [name for name, cell in zip(write.columns, write.cells, strict=True) if cell is None]
+    set_ = [plan.resolved(cell, given) for cell in write.cells if cell is not None]
+    return copied(write.record.raw, unset=unset, set=set_)
+
+
+def _written(write: Write, ref: Ref, live: Mapping[Ref, Image]) -> Written:
+    before = write.record.image() if write.record is not None else None
+    if write.op == "delete":
+        return Written(ref, before, None)
+    if ref not in live:
+        raise BadValue(f"a document of {write.table} was written and is not there")
+    return Written(ref, before, live[ref])
+
+
+def _line(raw: bytes) -> str:
+    shown = show(Element("", DOCUMENT, raw))
+    return json.dumps(shown, ensure_ascii=False) if len(shown) > 1 else str(next(iter(shown.values()), ""))

@@ -1,0 +1,270 @@
+"""The campaigns of a ledger on MongoDB. What may be any JSON is kept as its text: BSON would change numbers, and refuse some names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import pymongo
+from bson.int64 import Int64
+from pymongo import UpdateOne
+from pymongo.client_session import ClientSession
+from pymongo.errors import OperationFailure, PyMongoError
+
+from backtrail.errors import Retry
+from backtrail.stores.base import Transaction
+from ledger.campaigns import ARROWS, COUNTS, Batch, Campaign, Campaigns, Progress, State, Tally
+from ledger.mongo.collections import Document, Documents, database_of, session_of, take_ids
+
+AS_TEXT = ("options", "params", "key_types", "cursor")
+AS_LONG = ("total", "null_keys", "opened_at", "started_at", "ended_at")
+
+WRITE_CONFLICT = 112
+
+PATIENCE_S = 5.0
+"""How long a batch's mark waits for the worker that has the batch in hand."""
+
+
+class MongoCampaigns(Campaigns):
+    """The campaigns of a ledger on MongoDB."""
+
+    def __init__(self) -> None:
+        self._in_hand: WeakKeyDictionary[ClientSession, set[tuple[int, int]]] = WeakKeyDictionary()
+
+    # -- campaigns ------------------------------------------------------------------------------------------------
+
+    def open(self, tx: Transaction, campaign: Campaign) -> Campaign:
+        opened = replace(campaign, id=take_ids(database_of(tx), "campaigns", 1)[0])
+        _campaigns(tx).insert_one(_document(opened), session=session_of(tx))
+        return opened
+
+    def get(self, tx: Transaction, number: int) -> Campaign | None:
+        found = _campaigns(tx).find_one({"_id": number}, session=session_of(tx))
+        return None if found is None else _campaign(found)
+
+    def all(self, tx: Transaction, *, states: Sequence[str] | None = None, migration: str | None = None) -> list[Campaign]:
+        where: Document = {}
+        if states is not None:
+            where["state"] = {"$in": list(states)}
+        if migration is not None:
+            where["migration"] = migration
+        return [_campaign(one) for one in _campaigns(tx).find(where, session=session_of(tx)).sort("_id", 1)]
+
+    def move(self, tx: Transaction, campaign: Campaign, state: State, *, now: int, halted: str | None = None) -> bool:
+        before = [one for one, arrows in ARROWS.items() if state in arrows]
+        values: Document = {"state": state}
+        if state in {"running", "halted"}:
+            values["halted"] = {"$literal": halted}  # one that ends or is held keeps what stopped it before
+        if state in {"running", "completed", "cancelled"}:
+            values["started_at"] = {"$ifNull": ["$started_at", Int64(now)]}
+        if state in {"completed", "cancelled"}:
+            values["ended_at"] = Int64(now)
+        where = {"_id": campaign.id, "state": {"$in": before}}
+        return bool(_campaigns(tx).update_one(where, [{"$set": values}], session=session_of(tx)).matched_count)
+
+    def record_move(self, tx: Transaction, campaign: Campaign, move: dict[str, Any], fingerprint: str | None = None) -> None:
+        moves = [*campaign.options.get("moves", ()), move]
+        values: Document = {"options": json.dumps({**campaign.options, "moves": moves})}
+        if fingerprint is not None:
+            values["fingerprint"] = fingerprint
+        _set(tx, campaign, values)
+
+    def advance(
+        self, tx: Transaction, campaign: Campaign, cursor: dict[str, Any], *, fed: bool, total: int | None = None
+    ) -> None:
+        values: Document = {"cursor": json.dumps(cursor), "fed": fed}
+        if total is not None:
+            values["total"] = Int64(total)
+        _set(tx, campaign, values)
+
+    # -- batches --------------------------------------------------------------------------------------------------
+
+    def add_batches(self, tx: Transaction, campaign: Campaign, first: int, keys: Sequence[Sequence[str]]) -> None:
+        nothing = Tally().values()
+        documents = [
+            {
+                "_id": _id(campaign.id, number),
+                "keys": json.dumps(list(batch)),
+                "size": len(batch),
+                "state": "ready",
+                "attempts": 0,
+            }
+            | nothing
+            for number, batch in enumerate(keys, first)
+        ]
+        if documents:
+            _batches(tx).insert_many(documents, ordered=False, session=session_of(tx))
+            self._take_in_hand(tx, campaign.id, range(first, first + len(documents)))
+
+    def add_skipped(self, tx: Transaction, campaign: Campaign, number: int, count: int, now: int) -> None:
+        done = {"keys": "[]", "size": count, "state": "done", "attempts": 0, "done_at": Int64(now)}
+        document = {"_id": _id(campaign.id, number), **done, **Tally(skipped=count).values()}
+        _batches(tx).insert_one(document, session=session_of(tx))
+        self._take_in_hand(tx, campaign.id, [number])
+
+    def claim(self, tx: Transaction, campaign: int, number: int) -> Batch | None:
+        # A snapshot has no locks: whoever writes the batch first has it, and who comes second conflicts at once, before any work.
+        try:
+            where = {"_id": _id(campaign, number)}
+            found = _batches(tx).find_one_and_update(where, {"$inc": {"claims": 1}}, session=session_of(tx))
+        except OperationFailure as error:
+            if error.code != WRITE_CONFLICT:
+                raise
+            raise Retry("another worker has the batch in hand") from error
+        self._take_in_hand(tx, campaign, [number])
+        return None if found is None else _batch(found)
+
+    def finish(self, tx: Transaction, batch: Batch, tally: Tally, now: int) -> None:
+        values = {"state": "done", "done_at": Int64(now), **tally.values()}
+        _batches(tx).update_one({"_id": _id(batch.campaign, batch.number)}, {"$set": values}, session=session_of(tx))
+        self._take_in_hand(tx, batch.campaign, [batch.number])
+
+    def peek(self, tx: Transaction, campaign: int, number: int) -> Batch | None:
+        found = _batches(tx).find_one({"_id": _id(campaign, number)}, session=session_of(tx))
+        return None if found is None else _batch(found)
+
+    def give_back(self, tx: Transaction, campaign: int, number: int, note: str | None = None) -> None:
+        where = {"_id": _id(campaign, number), "state": {"$ne": "done"}}
+        change: Document = {"$set": {"state": "ready"}, "$inc": {"attempts": 1}}
+        if note is None:
+            change["$unset"] = {"note": ""}
+        else:
+            change["$set"]["note"] = note
+        with self._patience(tx, campaign, [number]) as session:
+            _batches(tx).update_one(where, change, session=session)
+
+    def recall_sent(self, tx: Transaction, campaign: int) -> None:
+        change = {"$set": {"state": "ready"}, "$unset": {"note": ""}}
+        with self._patience(tx, campaign, ()) as session:
+            _batches(tx).update_many({"_id.campaign": campaign, "state": "sent"}, change, session=session)
+
+    def sent(self, tx: Transaction, campaign: int, batches: Sequence[Batch], now: int) -> None:
+        change = {"$set": {"state": "sent", "sent_at": Int64(now)}, "$inc": {"attempts": 1}}
+        marks = [
+            UpdateOne({"_id": _id(campaign, batch.number), "attempts": batch.attempts, "state": {"$ne": "done"}}, change)
+            for batch in batches
+        ]
+        if marks:
+            with self._patience(tx, campaign, [batch.number for batch in batches]) as session:
+                _batches(tx).bulk_write(marks, ordered=False, session=session)
+
+    def unfinished(
+        self,
+        tx: Transaction,
+        campaign: int,
+        states: Sequence[str],
+        limit: int,
+        sent_before: int | None = None,
+        refused_before: int | None = None,
+    ) -> list[Batch]:
+        where: Document = {"_id.campaign": campaign, "state": {"$in": [state for state in states if state != "done"]}}
+        if sent_before is not None:
+            where["sent_at"] = {"$lt": sent_before}
+        if refused_before is not None:
+            where["$or"] = [{"note": None}, {"sent_at": {"$lt": refused_before}}]
+        found = _batches(tx).find(where, {"keys": 0}, session=session_of(tx)).sort("_id.number", 1).limit(limit)
+        return [_batch(one) for one in found]
+
+    def owns(self, tx: Transaction, campaign: int, keys: set[str]) -> bool:
+        where = {"_id.campaign": campaign, "state": {"$ne": "done"}}
+        found = _batches(tx).find(where, {"keys": 1}, session=session_of(tx))
+        return any(not keys.isdisjoint(json.loads(one["keys"])) for one in found)
+
+    def notes(self, tx: Transaction, campaign: int) -> list[str]:
+        where = {"_id.campaign": campaign, "state": {"$ne": "done"}, "note": {"$ne": None}}
+        stages: list[Document] = [{"$match": where}, {"$group": {"_id": "$note"}}, {"$limit": 10}]
+        return [one["_id"] for one in _batches(tx).aggregate(stages, session=session_of(tx))]
+
+    def last_number(self, tx: Transaction, campaign: int) -> int:
+        newest = _batches(tx).find(_after(campaign, 0), {"_id": 1}, session=session_of(tx)).sort("_id", -1).limit(1)
+        return max((int(one["_id"]["number"]) for one in newest), default=0)
+
+    def keys_of(self, tx: Transaction, campaign: int, after: int, limit: int) -> list[Batch]:
+        found = _batches(tx).find(_after(campaign, after), session=session_of(tx)).sort("_id", 1).limit(limit)
+        return [_batch(one) for one in found]
+
+    def progress(self, tx: Transaction, campaigns: Sequence[int]) -> dict[int, Progress]:
+        sums = {name: {"$sum": f"${name}"} for name in ("size", *COUNTS)}
+        key = {"campaign": "$_id.campaign", "state": "$state"}
+        stages: list[Document] = [
+            {"$match": {"_id.campaign": {"$in": list(campaigns)}}},
+            {"$group": {"_id": key, "n": {"$sum": 1}, **sums}},
+        ]
+        found = {campaign: Progress() for campaign in campaigns}
+        for one in _batches(tx).aggregate(stages, session=session_of(tx)):
+            progress = found[one["_id"]["campaign"]]
+            progress.planned += int(one["size"])
+            setattr(progress, one["_id"]["state"], int(one["n"]))
+            for name in COUNTS:
+                setattr(progress.tally, name, getattr(progress.tally, name) + int(one[name]))
+        return found
+
+    # -- who waits ------------------------------------------------------------------------------------------------
+
+    def _take_in_hand(self, tx: Transaction, campaign: int, numbers: Sequence[int]) -> None:
+        self._in_hand.setdefault(session_of(tx), set()).update((campaign, number) for number in numbers)
+
+    @contextmanager
+    def _patience(self, tx: Transaction, campaign: int, numbers: Sequence[int]) -> Iterator[ClientSession | None]:
+        """The session in which to write to batches that workers may have in hand: none, unless this transaction has them itself.
+
+        A transaction that meets such a batch fails at once, so that a feeder could not mark what it has sent while its workers are busy.
+        A single write outside any transaction waits for the worker instead, and then finds what that has left.
+        """
+        own = self._in_hand.get(session_of(tx), set())
+        if any((campaign, number) in own for number in numbers) or (not numbers and any(one == campaign for one, _ in own)):
+            yield session_of(tx)
+            return
+        try:
+            with pymongo.timeout(PATIENCE_S):
+                yield None
+        except PyMongoError as error:
+            if not error.timeout:
+                raise
+            raise Retry("a worker has the batch in hand") from error
+
+
+def _campaigns(tx: Transaction) -> Documents:
+    return database_of(tx)["campaigns"]
+
+
+def _batches(tx: Transaction) -> Documents:
+    return database_of(tx)["batches"]
+
+
+def _set(tx: Transaction, campaign: Campaign, values: Document) -> None:
+    _campaigns(tx).update_one({"_id": campaign.id}, {"$set": values}, session=session_of(tx))
+
+
+def _id(campaign: int, number: int) -> Document:
+    # As documents they are equal only where their fields are, in this order; numbers are equal whatever their type.
+    return {"campaign": Int64(campaign), "number": number}
+
+
+def _after(campaign: int, number: int) -> Document:
+    return {"_id": {"$gte": _id(campaign, number + 1), "$lt": {"campaign": campaign + 1}}}
+
+
+def _document(campaign: Campaign) -> Document:
+    values = {name: getattr(campaign, name) for name in Campaign.__dataclass_fields__ if name != "id"}
+    values |= {name: json.dumps(values[name]) for name in AS_TEXT}
+    values |= {name: Int64(values[name]) for name in AS_LONG if values[name] is not None}
+    return {"_id": Int64(campaign.id)} | {name: value for name, value in values.items() if value is not None}
+
+
+def _campaign(document: Document) -> Campaign:
+    values = {name: document.get(name) for name in Campaign.__dataclass_fields__ if name != "id"}
+    values |= {name: json.loads(document[name]) for name in AS_TEXT}
+    values |= {name: int(document[name]) for name in AS_LONG if document.get(name) is not None}
+    return Campaign(**{**values, "id": int(document["_id"]), "key_types": tuple(values["key_types"])})  # type: ignore[arg-type]
+
+
+def _batch(document: Document) -> Batch:
+    at, sent_at = document["_id"], document.get("sent_at")
+    keys: list[str] = json.loads(document.get("keys", "[]"))
+    sent = None if sent_at is None else int(sent_at)
+    return Batch(int(at["campaign"]), int(at["number"]), keys, document["state"], int(document["attempts"]), sent)

@@ -1,0 +1,193 @@
+"""`expand` and its undo on MongoDB, where the schema changes outside of transactions.
+
+What is to be done is appended first, with the state `expanding` or `retracting`; then it is done, step by step; then the end is appended.
+Whoever comes after a crash finds a stream whose last event is no end, and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bson.int64 import Int64
+from pymongo import WriteConcern
+
+from backtrail.errors import AuthorMistake, UsageError
+from backtrail.migration import Migration
+from backtrail.schema.documents import Catalogue, DocumentSchema, commands, demand_free, demand_ours, missing, perform, take_back
+from backtrail.schema.documents.refusal import answered
+from backtrail.schema.step import Step
+from backtrail.stores.mongo.store import MongoStore
+from ledger.event import Event
+from ledger.expansion import Expansion, begin, end, fact
+from ledger.journal import Fact
+from ledger.ledger import Ledger
+from ledger.mongo.alone import alone
+
+
+@dataclass
+class Record:
+    """What the stream says: the steps that stand (or are being carried out), how many of them are of a run without an end, and of which."""
+
+    steps: list[Step]
+    unfinished: str | None = None
+    """The job that has no end; None where the last one has."""
+    new: int = 0
+    """How many of the steps that job has added."""
+
+
+class MongoExpansion(Expansion):
+    """What one migration's `expand` adds to a MongoDB database."""
+
+    def __init__(self, ledger: Ledger, migration: Migration) -> None:
+        super().__init__(ledger, migration)
+        store = ledger.store
+        assert isinstance(store, MongoStore)  # noqa: S101 -- this class is chosen by the store's kind
+        self._store = store
+        self._data = store.database.with_options(write_concern=WriteConcern("majority"))
+
+    # -- what users ask for ---------------------------------------------------------------------------------------
+
+    def expand(self, *, by: str, reason: str | None) -> list[Step]:
+        record, new = self._planned()
+        if record.unfinished is None and not new:
+            return []
+        self.ledger.create()
+        with answered("expand"), alone(self._store.ledger_database, by):
+            steps = self._finish()
+            record, new = self._planned()
+            if new:
+                demand_free(self._data, new)
+                steps += self._add(record.steps, new, by, reason)
+        self.ledger.store.forget()
+        return steps
+
+    def retract(self, *, by: str, reason: str | None) -> list[Step]:
+        if not self._record().steps:
+            return []
+        with answered("expand --undo"), alone(self._store.ledger_database, by):
+            done = self._record().steps
+            self.standing()
+            demand_ours(self._data, done)
+            if done:
+                self._say("retracting", [begin("expand --undo", by, reason)])
+                self._remove(done, self._stand(len(done)))
+        self.ledger.store.forget()
+        return list(reversed(done))
+
+    def script(self) -> list[str]:
+        record, new = self._planned()
+        if record.unfinished is None:
+            return commands(new)
+        return commands([*record.steps[len(record.steps) - record.new :], *new])
+
+    def missing(self) -> list[str]:
+        """What the steps added and is not there any more, one name a line of a report."""
+        return missing(self._data, self._record().steps)
+
+    # -- planning -------------------------------------------------------------------------------------------------
+
+    def _planned(self) -> tuple[Record, list[Step]]:
+        """The stream's record, and the steps that the author asks for beyond it; nothing is changed."""
+        # The catalogue comes first: what another starter has added by then is in the stream by now.
+        with answered("expand"):
+            catalogue = Catalogue(self._data)
+        record = self._record()
+        done = record.steps
+        if record.unfinished is not None:
+            return record, []
+        schema = DocumentSchema(catalogue, done)
+        self.migration.expand(schema)
+        schema.finish()
+        return record, schema.steps
+
+    def _record(self) -> Record:
+        with self.ledger.store.transaction(write=False) as tx:
+            _, events = self.events(tx)
+            _, done = self.steps(tx)
+        if not events or events[-1].kind == "end":
+            return Record(done)
+        run = _since_last_end(events)
+        job = next((str(event.facts.get("job")) for event in run if event.kind == "begin"), "expand")
+        return Record(done, job, sum(event.kind == "expanded" for event in run))
+
+    # -- carrying out ---------------------------------------------------------------------------------------------
+
+    def _add(self, done: list[Step], new: list[Step], by: str, reason: str | None) -> list[Step]:
+        self._mark(len(done))
+        self._say("expanding", [begin("expand", by, reason), *(fact("expanded", step) for step in new)])
+        self._carry_out(done, new)
+        return new
+
+    def _finish(self) -> list[Step]:
+        """The steps of an unfinished job that were carried out just now."""
+        record = self._record()
+        if record.unfinished is None:
+            return []
+        at = len(record.steps) - record.new
+        if record.new:
+            return self._carry_out(record.steps[:at], record.steps[at:])
+        # An undo that ended half-way: what it has taken back comes again, and whoever wants it gone asks once more.
+        return self._carry_out(record.steps, [], again=record.steps)
+
+    def _carry_out(self, done: list[Step], new: list[Step], again: Sequence[Step] = ()) -> list[Step]:
+        """Those of the steps that had anything left to do; where one is refused, the new ones are gone again."""
+        steps, first = (again, 0) if again else (new, len(done))
+        stand = self._stand(first)
+        performed: list[Step] = []
+        try:
+            for number, step in enumerate(steps, first):
+                # Whether a command was run cannot be seen in the database.
+                if (step.operation != "execute" or number >= stand) and perform(self._data, step):
+                    performed.append(step)
+                self._mark(max(stand, number + 1))
+        except (UsageError, AuthorMistake):
+            if new:
+                self._give_up(done, new)
+            raise
+        self._say("expanded", [end("expanded")])
+        return performed
+
+    def _give_up(self, done: list[Step], new: list[Step]) -> None:
+        stand = self._stand(len(done))
+        for number, step in reversed(list(enumerate(new, len(done)))):
+            # The step that was refused may have been done in part; a command that was refused was not.
+            if step.operation != "execute" or number < stand:
+                take_back(self._data, step)
+            self._mark(min(stand, number))
+        state = "expanded" if done else "retracted"
+        self._say(state, [*(fact("retracted", step) for step in reversed(new)), end(state)])
+
+    def _remove(self, done: list[Step], stand: int) -> None:
+        taken: list[Step] = []
+        try:
+            for number, step in reversed(list(enumerate(done))):
+                if step.operation != "execute" or number < stand:
+                    taken.append(step)
+                    take_back(self._data, step)
+                self._mark(min(stand, number))
+        except UsageError:
+            # Somebody has written there since it was looked at: all stands again.
+            self._carry_out(done, [], again=done)
+            raise
+        self._say("retracted", [*(fact("retracted", step) for step in reversed(done)), end("retracted")])
+
+    # -- the record -----------------------------------------------------------------------------------------------
+
+    def _say(self, state: str, facts: Sequence[Fact]) -> None:
+        with self.ledger.store.transaction() as tx:
+            head, _ = self.events(tx)
+            self.append(tx, head, state, facts)
+
+    def _mark(self, number: int) -> None:
+        """Nothing; so many of the steps stand: where a crash leaves commands that were run, this tells."""
+        self._store.ledger_database["counters"].update_one({"_id": self.stream}, {"$set": {"n": Int64(number)}}, upsert=True)
+
+    def _stand(self, otherwise: int) -> int:
+        found = self._store.ledger_database["counters"].find_one({"_id": self.stream})
+        return otherwise if found is None else int(found["n"])
+
+
+def _since_last_end(events: Sequence[Event]) -> list[Event]:
+    ends = [number for number, event in enumerate(events) if event.kind == "end"]
+    return list(events[ends[-1] + 1 :] if ends else events)

@@ -1,0 +1,59 @@
+"""The ledger's collections, created beforehand: inside a transaction they could not be."""
+
+from __future__ import annotations
+
+from bson.int64 import Int64
+from pymongo.client_session import ClientSession
+from pymongo.errors import DuplicateKeyError, OperationFailure
+
+from backtrail.errors import LedgerTooNew
+from ledger.mongo.collections import COUNTERS, INDEXES, LedgerDatabase
+
+HEAD = 1
+"""The newest form of the ledger that this version knows."""
+
+NAMESPACE_EXISTS = 48
+
+
+def version(database: LedgerDatabase, session: ClientSession | None = None) -> int | None:
+    """The form in which the ledger stands; None where there is none.
+
+    Raises:
+        LedgerTooNew: it stands in a form that this version does not know.
+    """
+    found = database["version"].find_one({"_id": "version"}, session=session)
+    step = None if found is None else int(found["step"])
+    if step is not None and step > HEAD:
+        raise LedgerTooNew(
+            f"the ledger was written by a newer version of Backtrail (its step {step}, ours {HEAD}): upgrade this installation"
+        )
+    return step
+
+
+def create(database: LedgerDatabase) -> None:
+    """Nothing; the ledger stands in its newest form. Any number of starters may do this at once: each step does nothing the second time."""
+    if version(database) == HEAD:
+        return
+    for name, indexes in INDEXES.items():
+        _create_collection(database, name)
+        if indexes:
+            database[name].create_indexes(indexes)
+    for counter in COUNTERS:
+        _insert(database, "counters", {"_id": counter, "n": Int64(0)})
+    # Last: where this is, all the rest is.
+    _insert(database, "version", {"_id": "version", "step": HEAD})
+
+
+def _create_collection(database: LedgerDatabase, name: str) -> None:
+    try:
+        database.command("create", name)
+    except OperationFailure as error:
+        if error.code != NAMESPACE_EXISTS:
+            raise
+
+
+def _insert(database: LedgerDatabase, collection: str, document: dict[str, object]) -> None:
+    try:
+        database[collection].update_one({"_id": document["_id"]}, {"$setOnInsert": document}, upsert=True)
+    except DuplicateKeyError:
+        return  # another starter was faster

@@ -1,0 +1,1 @@
+"""The ledger on SQL: tables beside the data's, written in the same transaction."""

@@ -1,0 +1,200 @@
+"""The campaigns of a ledger on SQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from backtrail.stores.base import Transaction
+from ledger.campaigns import ARROWS, COUNTS, Batch, Campaign, Campaigns, Progress, State, Tally
+from ledger.sql.tables import ledger_tables
+
+
+class SqlCampaigns(Campaigns):
+    """The campaigns of a ledger on SQL."""
+
+    def __init__(self, dialect: str) -> None:
+        tables = ledger_tables(dialect)
+        self.campaigns, self.batches = tables.campaigns, tables.batches
+
+    # -- campaigns ------------------------------------------------------------------------------------------------
+
+    def open(self, tx: Transaction, campaign: Campaign) -> Campaign:
+        values = _values(campaign)
+        del values["id"]
+        result = tx.connection.execute(sa.insert(self.campaigns).values(values))
+        return replace(campaign, id=int(result.inserted_primary_key[0]))
+
+    def get(self, tx: Transaction, number: int) -> Campaign | None:
+        row = tx.connection.execute(sa.select(self.campaigns).where(self.campaigns.c.id == number)).first()
+        return None if row is None else _campaign(row)
+
+    def all(self, tx: Transaction, *, states: Sequence[str] | None = None, migration: str | None = None) -> list[Campaign]:
+        query = sa.select(self.campaigns).order_by(self.campaigns.c.id)
+        if states is not None:
+            query = query.where(self.campaigns.c.state.in_(states))
+        if migration is not None:
+            query = query.where(self.campaigns.c.migration == migration)
+        return [_campaign(row) for row in tx.connection.execute(query)]
+
+    def move(self, tx: Transaction, campaign: Campaign, state: State, *, now: int, halted: str | None = None) -> bool:
+        table = self.campaigns
+        before = [one for one, arrows in ARROWS.items() if state in arrows]
+        values: dict[str, Any] = {"state": state}
+        if state in {"running", "halted"}:
+            values["halted"] = halted  # one that ends or is held keeps what stopped it before
+        if state == "running":
+            values["started_at"] = sa.func.coalesce(table.c.started_at, now)
+        if state in {"completed", "cancelled"}:
+            values |= {"ended_at": now, "started_at": sa.func.coalesce(table.c.started_at, now)}
+        where = sa.and_(table.c.id == campaign.id, table.c.state.in_(before))
+        return bool(tx.connection.execute(sa.update(table).where(where).values(values)).rowcount)
+
+    def record_move(self, tx: Transaction, campaign: Campaign, move: dict[str, Any], fingerprint: str | None = None) -> None:
+        values: dict[str, Any] = {"options": {**campaign.options, "moves": [*campaign.options.get("moves", ()), move]}}
+        if fingerprint is not None:
+            values["fingerprint"] = fingerprint
+        tx.connection.execute(sa.update(self.campaigns).where(self.campaigns.c.id == campaign.id).values(values))
+
+    def advance(
+        self, tx: Transaction, campaign: Campaign, cursor: dict[str, Any], *, fed: bool, total: int | None = None
+    ) -> None:
+        values: dict[str, Any] = {"cursor": cursor, "fed": fed}
+        if total is not None:
+            values["total"] = total
+        tx.connection.execute(sa.update(self.campaigns).where(self.campaigns.c.id == campaign.id).values(values))
+
+    # -- batches --------------------------------------------------------------------------------------------------
+
+    def add_batches(self, tx: Transaction, campaign: Campaign, first: int, keys: Sequence[Sequence[str]]) -> None:
+        rows = [
+            {"campaign": campaign.id, "number": first + at, "keys": list(batch), "size": len(batch), "state": "ready"}
+            for at, batch in enumerate(keys)
+        ]
+        if rows:
+            tx.connection.execute(sa.insert(self.batches), rows)
+
+    def add_skipped(self, tx: Transaction, campaign: Campaign, number: int, count: int, now: int) -> None:
+        values = {
+            "campaign": campaign.id,
+            "number": number,
+            "keys": [],
+            "size": count,
+            "state": "done",
+            "done_at": now,
+            "skipped": count,
+        }
+        tx.connection.execute(sa.insert(self.batches).values(values))
+
+    def claim(self, tx: Transaction, campaign: int, number: int) -> Batch | None:
+        table = self.batches
+        query = sa.select(table).where(table.c.campaign == campaign, table.c.number == number).with_for_update()
+        row = tx.connection.execute(query).first()
+        return None if row is None else _batch(row)
+
+    def finish(self, tx: Transaction, batch: Batch, tally: Tally, now: int) -> None:
+        self._set(tx, batch.campaign, [batch.number], {"state": "done", "done_at": now, **tally.values()})
+
+    def peek(self, tx: Transaction, campaign: int, number: int) -> Batch | None:
+        table = self.batches
+        row = tx.connection.execute(sa.select(table).where(table.c.campaign == campaign, table.c.number == number)).first()
+        return None if row is None else _batch(row)
+
+    def give_back(self, tx: Transaction, campaign: int, number: int, note: str | None = None) -> None:
+        table = self.batches
+        where = sa.and_(table.c.campaign == campaign, table.c.number == number, table.c.state != "done")
+        tx.connection.execute(sa.update(table).where(where).values(state="ready", note=note, attempts=table.c.attempts + 1))
+
+    def recall_sent(self, tx: Transaction, campaign: int) -> None:
+        table = self.batches
+        where = sa.and_(table.c.campaign == campaign, table.c.state == "sent")
+        tx.connection.execute(sa.update(table).where(where).values(state="ready", note=None))
+
+    def sent(self, tx: Transaction, campaign: int, batches: Sequence[Batch], now: int) -> None:
+        table = self.batches
+        looked_up = sa.tuple_(table.c.number, table.c.attempts).in_([(batch.number, batch.attempts) for batch in batches])
+        where = sa.and_(table.c.campaign == campaign, looked_up, table.c.state != "done")
+        tx.connection.execute(sa.update(table).where(where).values(state="sent", sent_at=now, attempts=table.c.attempts + 1))
+
+    def unfinished(
+        self,
+        tx: Transaction,
+        campaign: int,
+        states: Sequence[str],
+        limit: int,
+        sent_before: int | None = None,
+        refused_before: int | None = None,
+    ) -> list[Batch]:
+        table = self.batches
+        columns: list[Any] = [
+            sa.literal_column("'[]'").label("keys"),
+            *(column for column in table.columns if column.name != "keys"),
+        ]
+        query = sa.select(*columns).where(table.c.campaign == campaign, table.c.state.in_(states), table.c.state != "done")
+        if sent_before is not None:
+            query = query.where(table.c.sent_at < sent_before)
+        if refused_before is not None:
+            query = query.where(sa.or_(table.c.note.is_(None), table.c.sent_at < refused_before))
+        return [_batch(row) for row in tx.connection.execute(query.order_by(table.c.number).limit(limit))]
+
+    def owns(self, tx: Transaction, campaign: int, keys: set[str]) -> bool:
+        table = self.batches
+        query = sa.select(table.c["keys"]).where(table.c.campaign == campaign, table.c.state != "done")
+        return any(not keys.isdisjoint(batch) for batch in tx.connection.scalars(query))
+
+    def notes(self, tx: Transaction, campaign: int) -> list[str]:
+        table = self.batches
+        where = sa.and_(table.c.campaign == campaign, table.c.state != "done", table.c.note.is_not(None))
+        return list(tx.connection.scalars(sa.select(table.c.note).where(where).distinct().limit(10)))
+
+    def last_number(self, tx: Transaction, campaign: int) -> int:
+        table = self.batches
+        return int(
+            tx.connection.scalar(sa.select(sa.func.coalesce(sa.func.max(table.c.number), 0)).where(table.c.campaign == campaign))
+        )
+
+    def keys_of(self, tx: Transaction, campaign: int, after: int, limit: int) -> list[Batch]:
+        table = self.batches
+        query = sa.select(table).where(table.c.campaign == campaign, table.c.number > after).order_by(table.c.number).limit(limit)
+        return [_batch(row) for row in tx.connection.execute(query)]
+
+    def progress(self, tx: Transaction, campaigns: Sequence[int]) -> dict[int, Progress]:
+        table = self.batches
+        sums = [sa.func.coalesce(sa.func.sum(table.c[name]), 0).label(name) for name in COUNTS]
+        query = (
+            sa.select(table.c.campaign, table.c.state, sa.func.count().label("n"), sa.func.sum(table.c.size).label("size"), *sums)
+            .where(table.c.campaign.in_(campaigns))
+            .group_by(table.c.campaign, table.c.state)
+        )
+        found = {campaign: Progress() for campaign in campaigns}
+        for row in tx.connection.execute(query):
+            progress = found[row.campaign]
+            progress.planned += int(row.size)
+            setattr(progress, row.state, row.n)
+            for name in COUNTS:
+                setattr(progress.tally, name, getattr(progress.tally, name) + int(row._mapping[name]))
+        return found
+
+    def _set(self, tx: Transaction, campaign: int, numbers: Sequence[int], values: dict[str, Any]) -> None:
+        table = self.batches
+        tx.connection.execute(sa.update(table).where(table.c.campaign == campaign, table.c.number.in_(numbers)).values(values))
+
+
+def _values(campaign: Campaign) -> dict[str, Any]:
+    return {name: getattr(campaign, name) for name in Campaign.__dataclass_fields__} | {"key_types": list(campaign.key_types)}
+
+
+def _campaign(row: Any) -> Campaign:
+    values = dict(row._mapping)
+    return Campaign(**{**values, "key_types": tuple(values["key_types"])})
+
+
+def _batch(row: Any) -> Batch:
+    keys = row._mapping["keys"]
+    return Batch(
+        row.campaign, row.number, json.loads(keys) if isinstance(keys, str) else keys, row.state, row.attempts, row.sent_at
+    )
