@@ -20,13 +20,19 @@ SELECT coalesce((SELECT CASE WHEN has_schema_privilege(n.oid, 'USAGE') AND has_t
 ON_SQLITE = "SELECT CASE WHEN count(*) > 0 THEN 'readable' ELSE 'absent' END FROM sqlite_master WHERE name = 'backtrail_streams'"
 
 
-def is_migrated(connection: Any, migration: str, key: Any) -> bool:
+LEDGER = "_backtrail"
+"""What the name of the ledger's database on MongoDB ends with; the rest is the name of the data's."""
+
+
+def is_migrated(connection: Any, migration: str, key: Any, *, session: Any = None) -> bool:
     """Whether the entity is migrated now, read inside the caller's own transaction.
 
     Args:
-        connection: an SQLAlchemy Connection or Session, a `sqlite3` connection, or a psycopg connection.
+        connection: an SQLAlchemy Connection or Session, a `sqlite3` connection, a psycopg connection, or of pymongo a Database; also a
+            client or a session of pymongo, if the client's URL names the database.
         migration: the migration's name.
         key: the entity's key, with its type (a tuple where it has several columns), or its text.
+        session: on MongoDB the caller's session, in whose transaction it is read.
 
     A database in which no campaign was ever opened has no ledger and answers False.
 
@@ -34,8 +40,12 @@ def is_migrated(connection: Any, migration: str, key: Any) -> bool:
         PermissionMissing: this user may not read the flag; the caller's transaction goes on.
         UsageError: the connection is none of these.
     """
-    postgres, ask = _asked(connection)
     text = key if isinstance(key, str) else key_text(key)
+    if any(base.__module__.startswith("pymongo.") for base in type(connection).__mro__):
+        return _on_mongo(connection, migration, text, session)
+    if session is not None:
+        raise UsageError("session= is for MongoDB: hand in the session itself as the connection")
+    postgres, ask = _asked(connection)
     (found,) = ask(ON_POSTGRES if postgres else ON_SQLITE, ())
     if found == "hidden":
         raise PermissionMissing(
@@ -46,6 +56,33 @@ def is_migrated(connection: Any, migration: str, key: Any) -> bool:
     table, mark = ("backtrail.streams", "%s") if postgres else ("backtrail_streams", "?")
     row = ask(QUERY.format(table=table, mark=mark), (migration, text))
     return row is not None and row[0] == "migrated"
+
+
+def _on_mongo(connection: Any, migration: str, text: str, session: Any) -> bool:
+    from pymongo import MongoClient
+    from pymongo.client_session import ClientSession
+    from pymongo.database import Database
+    from pymongo.errors import ConfigurationError, OperationFailure
+
+    if isinstance(connection, ClientSession):
+        connection, session = connection.client, connection
+    if isinstance(connection, MongoClient):
+        try:
+            connection = connection.get_default_database()
+        except ConfigurationError:
+            raise UsageError("the client's URL names no database: hand in client[name] and session=") from None
+    if not isinstance(connection, Database):
+        raise UsageError(f"is_migrated takes a Database, client or session of pymongo, not its {type(connection).__name__}")
+    streams = connection.client[connection.name + LEDGER]["streams"]
+    try:
+        found = streams.find_one({"migration": migration, "key": text}, {"state": 1}, session=session)
+    except OperationFailure as error:
+        if error.code != 13:  # Unauthorized
+            raise
+        raise PermissionMissing(
+            f"this database user may not read the flag: grant find on the collection streams of {connection.name + LEDGER}"
+        ) from None
+    return found is not None and found["state"] == "migrated"
 
 
 def _asked(connection: Any) -> tuple[bool, Any]:
@@ -67,7 +104,7 @@ def _asked(connection: Any) -> tuple[bool, Any]:
         return True, ask_postgres
     if hasattr(connection, "exec_driver_sql") or callable(getattr(connection, "connection", None)):
         return _asked_alchemy(connection)
-    raise UsageError(f"is_migrated takes a connection of SQLAlchemy, sqlite3 or psycopg, not a {type(connection).__name__}")
+    raise UsageError(f"is_migrated takes a connection of SQLAlchemy, sqlite3, psycopg or pymongo, not a {type(connection).__name__}")
 
 
 def _asked_alchemy(connection: Any) -> tuple[bool, Any]:

@@ -460,6 +460,25 @@ def demo(context: Context, users: int, keep: Path | None) -> None:
     sys.exit(story.tell(context, users, keep))
 
 
+@backtrail.command()
+@click.argument("migration")
+@click.option("--size", type=click.IntRange(1), default=1000, show_default=True, metavar="N", help="How many entities, roughly.")
+@common
+def sample(context: Context, migration: str, size: int) -> None:
+    """Fills an empty database with sample data of a bundled migration, every edge case of its plan among it."""
+    from producer.samples import fill
+
+    url = context.settings.database()
+    if url.startswith("sqlite:"):
+        Path(url.removeprefix("sqlite:///").partition("?")[0]).touch()
+    found = context.migration(migration)
+    fill(context.ledger.store, found, size)
+    if context.json:
+        show.print_json(context, {"migration": found.name, "size": size})
+    else:
+        context.out.print(f"sample data of {size:,} entities; next: backtrail expand {found.name}", markup=False)
+
+
 # -- inside -----------------------------------------------------------------------------------------------------------
 
 

@@ -93,3 +93,10 @@ def on_sqlite(sqlite: str) -> Iterator[Engine]:
     """The engine on a fresh SQLite file."""
     with closing(Engine(sqlite)) as one:
         yield one
+
+
+@pytest.fixture
+def on_mongo(mongo: str) -> Iterator[Engine]:
+    """The engine on a fresh MongoDB database."""
+    with closing(Engine(mongo)) as one:
+        yield one

@@ -3,6 +3,30 @@
 Built here with `struct` alone, so that nothing of what is judged has a hand in it.
 """
 
+# What MongoDB 6.0.5 (one-node replica set, every write inside a multi-document transaction) and PyMongo 4.20 did with these documents:
+#
+# Inserting `RawBSONDocument` (insert_one, insert_many, the `insert` command) keeps every byte but: a top-level Timestamp(0, 0) becomes "now",
+# each duplicate of it too (not nested, not as `_id`); `_id` comes first; two `_id` are refused. See CHANGED and REFUSED.
+#
+# Putting a whole document back, from another state of it:
+#   `update` command with raw `u`     exact but for Timestamp(0, 0) on top (changed), and refuses documents with a top-level `$` name (code 52)
+#   delete, then insert               exact but for Timestamp(0, 0) on top; the order of names on top may be any, `$`, dotted, empty, twice
+#   delete, then `$set` of the zero timestamps after the insert   exact, but not where such a name is there twice
+#   delete, then upsert of [{$replaceWith: {$literal: raw}}]      exact for all that the server can hold
+#   [{$replaceWith: {$literal: raw}}] on a document that is there  exact, but **it ends the server** (invariant in
+#       document_diff_serialization.cpp: the difference to log is made by name) where the new document has a name twice that the old one lacks.
+#       So: no pipeline update of an existing document whose new form has duplicates; the upsert after a delete makes no difference and is safe.
+#   `bypassEmptyTsReplacement`        unknown to this server
+#
+# `$set` and `$unset`, plain and dotted, leave all other bytes of all these documents alone. Of a name that is there twice they change the first
+# alone: $unset shows the second. `$set` takes every value exactly, Timestamp(0, 0) on top among them.
+#
+# PyMongo: filters, pipelines, inserts and updates pass the bytes on. `replace_one` and `ReplaceOne` look at the first name and so decode the
+# document (which fails on years, invalid UTF-8 …) and refuse `$`; `Database.command` with a dict that holds raw documents looks at nothing, but the whole
+# command must stay below 16 MB + 16 KB, and is itself no RawBSONDocument. Replies can hold values (a duplicate key's error, an upserted `_id`,
+# findAndModify): decode them raw, or year 10000 raises InvalidBSON in place of the error. A query by undefined is refused by the server.
+# A document of 15 MB in a transaction needs a cache (`--wiredTigerCacheSizeGB`) above 0.25: "transaction is too large".
+
 from __future__ import annotations
 
 import itertools
@@ -258,7 +282,10 @@ IDS: dict[str, bytes] = {
 """Exotic primary keys by description, no two of them equal on the server."""
 
 DOCUMENTS: dict[str, bytes] = {
-    **{name: with_id(("value", value), ("in", sub(("value", value))), ("list", array(value, value)), ("last", int32(1))) for name, value in VALUES.items()},
+    **{
+        name: with_id(("value", value), ("in", sub(("value", value))), ("list", array(value, value)), ("last", int32(1)))
+        for name, value in VALUES.items()
+    },
     **{f"_id: {name}": document(("_id", value), ("value", int32(1))) for name, value in IDS.items()},
     "nothing but _id": with_id(),
     "name twice": with_id(("a", int32(1)), ("b", int32(2)), ("a", int32(3))),
@@ -272,11 +299,19 @@ DOCUMENTS: dict[str, bytes] = {
     "name of unicode": with_id(("é🜁", int32(1)), ("a b", NULL)),
     "name of invalid UTF-8": with_id((b"a\xff", int32(1)), ("b", int32(2))),
     "timestamp, zero, alone": with_id(("at", timestamp(0, 0))),
-    "timestamps, zero, among others": with_id(("a", int32(1)), ("at", timestamp(0, 0)), ("in", sub(("at", timestamp(0, 0)))), ("at", timestamp(0, 0))),
+    "timestamps, zero, among others": with_id(
+        ("a", int32(1)), ("at", timestamp(0, 0)), ("in", sub(("at", timestamp(0, 0)))), ("at", timestamp(0, 0))
+    ),
     "5000 fields": with_id(*((f"field{number}", int32(number)) for number in range(5000))),
     "list of 5000 documents": with_id(("list", array(*(sub(("n", int64(number)), ("n", NULL)) for number in range(5000))))),
 }
 """Hard documents by description, each with its own `_id`."""
+
+CHANGED = {"timestamp, zero", "timestamp, zero, alone", "timestamps, zero, among others", "_id not first"}
+"""Documents that a plain insert changes."""
+
+REFUSED = {"_id twice"}
+"""Documents that the server cannot hold."""
 
 
 def large(size: int) -> bytes:

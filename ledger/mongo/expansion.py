@@ -14,7 +14,17 @@ from pymongo import WriteConcern
 
 from backtrail.errors import AuthorMistake, UsageError
 from backtrail.migration import Migration
-from backtrail.schema.documents import Catalogue, DocumentSchema, commands, demand_free, demand_ours, missing, perform, take_back
+from backtrail.schema.documents import (
+    Catalogue,
+    DocumentSchema,
+    commands,
+    demand_free,
+    demand_ours,
+    demand_rights,
+    missing,
+    perform,
+    take_back,
+)
 from backtrail.schema.documents.refusal import answered
 from backtrail.schema.step import Step
 from backtrail.stores.mongo.store import MongoStore
@@ -27,13 +37,13 @@ from ledger.mongo.alone import alone
 
 @dataclass
 class Record:
-    """What the stream says: the steps that stand (or are being carried out), how many of them are of a run without an end, and of which."""
+    """What the stream says of the steps that stand, or are just being carried out or taken back."""
 
     steps: list[Step]
-    unfinished: str | None = None
-    """The job that has no end; None where the last one has."""
+    finished: bool = True
+    """Whether the last job has come to its end."""
     new: int = 0
-    """How many of the steps that job has added."""
+    """How many of the steps a job without an end has added."""
 
 
 class MongoExpansion(Expansion):
@@ -50,8 +60,9 @@ class MongoExpansion(Expansion):
 
     def expand(self, *, by: str, reason: str | None) -> list[Step]:
         record, new = self._planned()
-        if record.unfinished is None and not new:
+        if record.finished and not new:
             return []
+        demand_rights(self._data, new)
         self.ledger.create()
         with answered("expand"), alone(self._store.ledger_database, by):
             steps = self._finish()
@@ -71,13 +82,13 @@ class MongoExpansion(Expansion):
             demand_ours(self._data, done)
             if done:
                 self._say("retracting", [begin("expand --undo", by, reason)])
-                self._remove(done, self._stand(len(done)))
+                self._remove(done)
         self.ledger.store.forget()
         return list(reversed(done))
 
     def script(self) -> list[str]:
         record, new = self._planned()
-        if record.unfinished is None:
+        if record.finished:
             return commands(new)
         return commands([*record.steps[len(record.steps) - record.new :], *new])
 
@@ -94,7 +105,7 @@ class MongoExpansion(Expansion):
             catalogue = Catalogue(self._data)
         record = self._record()
         done = record.steps
-        if record.unfinished is not None:
+        if not record.finished:
             return record, []
         schema = DocumentSchema(catalogue, done)
         self.migration.expand(schema)
@@ -107,9 +118,8 @@ class MongoExpansion(Expansion):
             _, done = self.steps(tx)
         if not events or events[-1].kind == "end":
             return Record(done)
-        run = _since_last_end(events)
-        job = next((str(event.facts.get("job")) for event in run if event.kind == "begin"), "expand")
-        return Record(done, job, sum(event.kind == "expanded" for event in run))
+        new = sum(event.kind == "expanded" for event in _since_last_end(events))
+        return Record(done, finished=False, new=new)
 
     # -- carrying out ---------------------------------------------------------------------------------------------
 
@@ -122,7 +132,7 @@ class MongoExpansion(Expansion):
     def _finish(self) -> list[Step]:
         """The steps of an unfinished job that were carried out just now."""
         record = self._record()
-        if record.unfinished is None:
+        if record.finished:
             return []
         at = len(record.steps) - record.new
         if record.new:
@@ -133,44 +143,63 @@ class MongoExpansion(Expansion):
     def _carry_out(self, done: list[Step], new: list[Step], again: Sequence[Step] = ()) -> list[Step]:
         """Those of the steps that had anything left to do; where one is refused, the new ones are gone again."""
         steps, first = (again, 0) if again else (new, len(done))
-        stand = self._stand(first)
         performed: list[Step] = []
-        try:
-            for number, step in enumerate(steps, first):
-                # Whether a command was run cannot be seen in the database.
-                if (step.operation != "execute" or number >= stand) and perform(self._data, step):
+        for number, step in enumerate(steps, first):
+            try:
+                if self._forth(number, step):
                     performed.append(step)
-                self._mark(max(stand, number + 1))
-        except (UsageError, AuthorMistake):
-            if new:
-                self._give_up(done, new)
-            raise
+            except (UsageError, AuthorMistake):
+                if new:
+                    self._give_up(done, new)
+                raise
         self._say("expanded", [end("expanded")])
         return performed
 
     def _give_up(self, done: list[Step], new: list[Step]) -> None:
-        stand = self._stand(len(done))
+        # The step that was refused may have been done in part.
         for number, step in reversed(list(enumerate(new, len(done)))):
-            # The step that was refused may have been done in part; a command that was refused was not.
-            if step.operation != "execute" or number < stand:
-                take_back(self._data, step)
-            self._mark(min(stand, number))
+            self._back(number, step)
         state = "expanded" if done else "retracted"
         self._say(state, [*(fact("retracted", step) for step in reversed(new)), end(state)])
 
-    def _remove(self, done: list[Step], stand: int) -> None:
-        taken: list[Step] = []
+    def _remove(self, done: list[Step]) -> None:
         try:
             for number, step in reversed(list(enumerate(done))):
-                if step.operation != "execute" or number < stand:
-                    taken.append(step)
-                    take_back(self._data, step)
-                self._mark(min(stand, number))
+                self._back(number, step)
         except UsageError:
             # Somebody has written there since it was looked at: all stands again.
             self._carry_out(done, [], again=done)
             raise
         self._say("retracted", [*(fact("retracted", step) for step in reversed(done)), end("retracted")])
+
+    # -- one step -------------------------------------------------------------------------------------------------
+
+    def _forth(self, number: int, step: Step) -> bool:
+        """Whether the step had anything left to do."""
+        if step.operation != "execute":
+            return perform(self._data, step)
+        # Whether a command was run cannot be seen in the database: it is written down, before and after.
+        stand, unsure = self._stand(number)
+        if number < stand:
+            return False
+        self._mark(number, unsure=True)
+        try:
+            performed = perform(self._data, step, unsure=unsure and number == stand)
+        except (UsageError, AuthorMistake):
+            self._mark(number)
+            raise
+        self._mark(number + 1)
+        return performed
+
+    def _back(self, number: int, step: Step) -> None:
+        if step.operation != "execute":
+            take_back(self._data, step)
+            return
+        stand, unsure = self._stand(number + 1)
+        if number < stand + unsure:
+            self._mark(number, unsure=True)
+            take_back(self._data, step)
+            self._mark(number)
 
     # -- the record -----------------------------------------------------------------------------------------------
 
@@ -179,13 +208,14 @@ class MongoExpansion(Expansion):
             head, _ = self.events(tx)
             self.append(tx, head, state, facts)
 
-    def _mark(self, number: int) -> None:
-        """Nothing; so many of the steps stand: where a crash leaves commands that were run, this tells."""
-        self._store.ledger_database["counters"].update_one({"_id": self.stream}, {"$set": {"n": Int64(number)}}, upsert=True)
+    def _mark(self, number: int, *, unsure: bool = False) -> None:
+        """Nothing; it is kept that commands before that step were run, and those after it not; the step's own perhaps."""
+        values = {"n": Int64(number), "unsure": unsure}
+        self._store.ledger_database["counters"].update_one({"_id": self.stream}, {"$set": values}, upsert=True)
 
-    def _stand(self, otherwise: int) -> int:
+    def _stand(self, otherwise: int) -> tuple[int, bool]:
         found = self._store.ledger_database["counters"].find_one({"_id": self.stream})
-        return otherwise if found is None else int(found["n"])
+        return (otherwise, False) if found is None else (int(found["n"]), bool(found.get("unsure")))
 
 
 def _since_last_end(events: Sequence[Event]) -> list[Event]:

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from tests import servers
-from tests.acceptance.world import World, execute, is_postgres
+from tests.acceptance.sql_eyes import sql_eye
+from tests.acceptance.world import World
 from tests.processes import SHOWN, Place
+
+KINDS = ["sqlite", "postgres", "mongo"]
 
 _numbers = itertools.count(1)
 
@@ -43,16 +46,27 @@ def a_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def a_place(kind: str, server: str) -> Iterator[Place]:
-    """A folder and a fresh database of that kind."""
-    with a_folder() as folder:
-        if kind == "postgres":
-            with servers.postgres_database(server) as url:
-                yield Place(folder, url)
-        else:
-            url = f"sqlite:///{folder / 'data.db'}"
-            execute(url, "CREATE TABLE there (is_a_file integer)")
-            yield Place(folder, url)
+def a_place(kind: str, server: str | None) -> Iterator[Place]:
+    """A folder and a fresh database of that kind; the server of those that have one."""
+    with a_folder() as folder, a_database(kind, server, folder) as url:
+        yield Place(folder, url)
+
+
+@contextmanager
+def a_database(kind: str, server: str | None, folder: Path) -> Iterator[str]:
+    """The URL of a fresh database of that kind."""
+    if server is None:
+        url = f"sqlite:///{folder / 'data.db'}"
+        sql_eye(url).execute("CREATE TABLE there (is_a_file integer)")
+        yield url
+        return
+    with {"postgres": servers.postgres_database, "mongo": servers.mongo_database}[kind](server) as url:
+        yield url
+
+
+def server_of(kind: str, request: pytest.FixtureRequest) -> str | None:
+    """The URL of this test process's own server of that kind, started when first asked for; None where there is none."""
+    return None if kind == "sqlite" else str(request.getfixturevalue(f"{kind}_url"))
 
 
 def _world(place: Place) -> World:
@@ -61,17 +75,17 @@ def _world(place: Place) -> World:
     return world
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def alone(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[World]:
+@pytest.fixture(params=KINDS)
+def alone(request: pytest.FixtureRequest) -> Iterator[World]:
     """A world with a database of its own, of every kind in turn, and no worker."""
-    with a_place(request.param, postgres_url) as place:
+    with a_place(request.param, server_of(request.param, request)) as place:
         yield _world(place)
 
 
 @pytest.fixture
-def alone_sqlite(postgres_url: str) -> Iterator[World]:
+def alone_sqlite() -> Iterator[World]:
     """A world with an SQLite file of its own, and no worker."""
-    with a_place("sqlite", postgres_url) as place:
+    with a_place("sqlite", None) as place:
         yield _world(place)
 
 
@@ -82,10 +96,17 @@ def alone_postgres(postgres_url: str) -> Iterator[World]:
         yield _world(place)
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgres"])
-def staffed(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[Place]:
+@pytest.fixture
+def alone_mongo(mongo_url: str) -> Iterator[World]:
+    """A world with a MongoDB database of its own, and no worker."""
+    with a_place("mongo", mongo_url) as place:
+        yield _world(place)
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def staffed(request: pytest.FixtureRequest) -> Iterator[Place]:
     """A place of every kind in turn where a worker with two processes stands ready, and the queue is the embedded one."""
-    with a_place(request.param, postgres_url) as place, place.worker():
+    with a_place(request.param, server_of(request.param, request)) as place, place.worker():
         yield place
 
 
@@ -93,9 +114,3 @@ def staffed(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[Place
 def world(staffed: Place) -> World:
     """A world of this test's own in a place where a worker stands ready."""
     return _world(staffed)
-
-
-@pytest.fixture
-def on_postgres(world: World) -> bool:
-    """Whether the world's database is PostgreSQL."""
-    return is_postgres(world.url)

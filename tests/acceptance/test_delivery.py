@@ -5,7 +5,7 @@ from __future__ import annotations
 import redis
 
 from producer.queue import Queue
-from tests.acceptance.world import World, dump
+from tests.acceptance.world import World
 from tests.servers import until
 
 USERS, BATCH, TIMES = 600, 25, 10
@@ -39,9 +39,9 @@ def test_ten_times_at_once_is_once(alone: World, broker: str) -> None:
         back = world.rollback("--only", "7", "--only", "8", "--only", "600")
         assert (back["state"], back["rolled_back"]) == ("completed", 3)
         assert world.users()[6] == before[6]
-        stood = dump(world.url, but=("workers", "leases"))
+        stood = world.dump(but=("workers", "leases"))
         Queue(broker, "bt").publish(1, batches)
         Queue(broker, "bt").publish(2, [1, 1, 1])
         until_empty(broker)
-        assert dump(world.url, but=("workers", "leases")) == stood
+        assert world.dump(but=("workers", "leases")) == stood
         world.demand_gapless()

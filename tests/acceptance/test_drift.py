@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.acceptance.world import World, dump, execute
+from tests.acceptance.world import World
 
 USERS = 60
 
@@ -14,19 +14,19 @@ def test_drift_is_named_and_never_overwritten(world: World) -> None:
     world.enqueue()
     people, place = world.people(), world.place
     assert place.json("verify", world.source)["ok"]
-    execute(world.url, f"UPDATE {world.prefix}_people SET last = 'Edited' WHERE user_id = 7")
+    world.eye.rename_person(world.prefix, 7, "Edited")
 
     found = place.json("verify", world.source, code=1)
     drift = next(check for check in found["checks"] if check["name"] == "drift")
     assert (drift["ok"], drift["problems"]) == (False, 1)
     assert "7" in drift["examples"][0] and "last" in drift["examples"][0]
 
-    stood = dump(world.url, but=("workers", "leases"))
+    stood = world.dump(but=("workers", "leases"))
     refused = place.json("rollback", world.source, "--all", code=1)
     assert list(refused["drifted"]) == ["7"]
     assert "last" in refused["drifted"]["7"][0] and "Edited" in refused["drifted"]["7"][0]
     place.run("rollback", world.source, "--only", "7", code=1)
-    assert dump(world.url, but=("workers", "leases")) == stood
+    assert world.dump(but=("workers", "leases")) == stood
 
     done = world.rollback("--all", "--on-drift", "skip")
     assert (done["state"], done["rolled_back"], done["skipped"], done["failed"]) == ("completed", USERS - 1, 1, 0)
@@ -45,7 +45,7 @@ def test_rerun_stale(world: World) -> None:
     world.file.write_text(code)
     world.populate(USERS)
     world.enqueue()
-    execute(world.url, f"UPDATE {world.prefix}_users SET full_name = 'New Name' WHERE id = 9")
+    world.rename(9, "New Name")
     found = world.place.json("verify", world.source, code=1)
     assert [check["name"] for check in found["checks"] if not check["ok"]] == ["decisions"]
     people = world.people()

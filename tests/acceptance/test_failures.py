@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
 
 import psycopg
 
-from tests.acceptance.world import World, execute, is_postgres, one, path_of
+from tests.acceptance.sql_eyes import sql_eye
+from tests.acceptance.world import World
 from tests.servers import until
 
 
 def test_one_bad_user_of_a_batch_fails_alone_and_is_mended(world: World) -> None:
     """A user whose row the database refuses: 99 migrated, 1 failed with its reason; mended and re-run it is migrated."""
     world.populate(100)
-    execute(world.url, f"UPDATE {world.prefix}_users SET full_name = 'Ann Bad' WHERE id = 50")
+    world.rename(50, "Ann Bad")
     before = world.users()
     ended = world.enqueue(code=1)
     assert (ended["state"], ended["migrated"], ended["failed"]) == ("completed", 99, 1)
@@ -32,30 +29,11 @@ def test_one_bad_user_of_a_batch_fails_alone_and_is_mended(world: World) -> None
     assert world.users()[49] == before[49]
     assert len(world.people()) == 99
 
-    execute(world.url, f"UPDATE {world.prefix}_users SET full_name = 'Ann Good' WHERE id = 50")
+    world.rename(50, "Ann Good")
     before = [*before[:49], (50, "Ann Good", before[49][2]), *before[50:]]
     again = world.rerun("--failed")
     assert (again["state"], again["total"], again["migrated"], again["failed"]) == ("completed", 1, 1, 0)
     world.demand_migrated(before)
-
-
-@contextmanager
-def held(world: World, seconds: float) -> Iterator[None]:
-    """A lock that the application holds for so long: on a source row, or on SQLite the write lock of the file."""
-    if is_postgres(world.url):
-        with psycopg.connect(world.url) as connection:
-            connection.execute(f"SELECT * FROM {world.prefix}_users WHERE id = 30 FOR UPDATE")
-            timer = threading.Timer(seconds, connection.commit)
-            timer.start()
-            yield
-            timer.join()
-    else:
-        with closing(sqlite3.connect(path_of(world.url), isolation_level=None, check_same_thread=False)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            timer = threading.Timer(seconds, connection.execute, ["COMMIT"])
-            timer.start()
-            yield
-            timer.join()
 
 
 def test_a_lock_held_for_long_fails_nobody(world: World) -> None:
@@ -64,7 +42,7 @@ def test_a_lock_held_for_long_fails_nobody(world: World) -> None:
     before = world.users()
     opened = world.place.json("enqueue", world.source)
     begun = time.monotonic()
-    with held(world, 4):
+    with world.eye.held(world.prefix, 30, 4):
         pass
     ended = world.place.json("status", opened["campaign"], "--watch")
     assert (ended["state"], ended["migrated"], ended["failed"]) == ("completed", 100, 0)
@@ -77,8 +55,9 @@ def test_a_hundred_deadlocks_fail_nobody(alone_postgres: World) -> None:
     world, batches, size = alone_postgres, 100, 10
     world.populate(batches * size)
     before = world.users()
-    name = one(world.url, "SELECT current_database()")
-    execute(world.url, f"ALTER DATABASE {name} SET deadlock_timeout = '80ms'")
+    sql = sql_eye(world.url)
+    name = sql.one("SELECT current_database()")
+    sql.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '80ms'")
     connections = []
     try:
         for batch in range(batches):
@@ -105,7 +84,7 @@ def test_a_hundred_deadlocks_fail_nobody(alone_postgres: World) -> None:
             ended = world.place.json("status", "c1", "--watch")
 
             def counted() -> bool:
-                return int(one(world.url, f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'")) >= batches
+                return int(sql.one(f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'")) >= batches
 
             until(counted, what="the count of the deadlocks")
     finally:

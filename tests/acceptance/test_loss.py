@@ -46,7 +46,13 @@ def completed(world: World, before: list[tuple[object, ...]]) -> None:
 
 @pytest.mark.parametrize(
     ("alone", "whole"),
-    [("sqlite", "the worker alone"), ("postgres", "its session"), ("sqlite", "everything"), ("postgres", "everything")],
+    [
+        ("sqlite", "the worker alone"),
+        ("postgres", "its session"),
+        ("sqlite", "everything"),
+        ("postgres", "everything"),
+        ("mongo", "everything"),
+    ],
     indirect=["alone"],
 )
 def test_a_worker_killed_with_signal_9(alone: World, whole: str) -> None:

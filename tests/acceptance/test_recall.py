@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from producer.queue import Queue
-from tests.acceptance.world import World, ledger, rows
+from tests.acceptance.world import World
 from tests.servers import until
 
 PAID = '''
@@ -65,8 +65,7 @@ def test_a_recall_is_paid_once(world: World) -> None:
     assert world.rerun("--only", "3", "--only", "7")["migrated"] == 2
     assert world.place.json("verify", world.source)["ok"]
     assert paid() == bought
-    stored = rows(world.url, f"SELECT key, label FROM {ledger(world.url, 'recalls')} WHERE migration = '{world.name}'")
-    assert len(stored) == 20
+    assert world.eye.recalls(world.name) == 20
 
 
 def test_a_recall_delivered_many_times_is_paid_once(alone_sqlite: World, broker: str) -> None:

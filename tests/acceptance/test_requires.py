@@ -26,7 +26,7 @@ class Second(Migration):
 def second(world: World, code: str = SECOND) -> str:
     """The file of a migration that requires the world's own, by its name."""
     name = f"{world.prefix}_second.py"
-    (world.place.folder / name).write_text(code.replace("PRE", world.prefix).replace("FIRST", world.name))
+    (world.place.folder / name).write_text(world.code(code).replace("FIRST", world.name))
     return name
 
 

@@ -48,8 +48,9 @@ def excerpt(session: Mapping[str, Any]) -> dict[str, Any]:
 
 def clean(text: str) -> str:
     """The text on one line: no control or direction marks, no surrogates, single blanks."""
-    kept = (" " if character.isspace() else character for character in text if not _unseen(character) or character.isspace())
-    return " ".join("".join(kept).split())
+    if not text.isprintable():
+        text = text.translate({ord(one): None for one in set(text) if not one.isprintable() and not one.isspace() and _unseen(one)})
+    return " ".join(text.split())
 
 
 def clip(text: str, limit: int) -> str:

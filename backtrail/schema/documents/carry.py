@@ -15,11 +15,25 @@ from backtrail.schema.step import Step
 GONE = (26, 27)
 """What MongoDB answers where there is no such collection, or no such index."""
 
+THERE_ALREADY = (48, 68)
+"""What it answers where there is one already."""
 
-def perform(database: Data, step: Step) -> bool:
-    """Whether the step had anything left to do."""
+
+def perform(database: Data, step: Step, *, unsure: bool = False) -> bool:
+    """Whether the step had anything left to do.
+
+    Args:
+        database: where.
+        step: what.
+        unsure: whether it may be done already, though nothing shows it: then what it creates may be there.
+    """
     with told(step):
-        return _FORTH[step.operation](database, step)
+        try:
+            return _FORTH[step.operation](database, step)
+        except OperationFailure as error:
+            if unsure and error.code in THERE_ALREADY:
+                return False
+            raise
 
 
 def take_back(database: Data, step: Step) -> None:
@@ -94,8 +108,12 @@ def foreign(name: str, count: int) -> str:
 
 
 def _drop_index(database: Data, step: Step) -> None:
+    _unless_gone(database, {"dropIndexes": step.table, "index": step.name})
+
+
+def _unless_gone(database: Data, order: Document) -> None:
     try:
-        database.command({"dropIndexes": step.table, "index": step.name})
+        database.command(order)
     except OperationFailure as error:
         if error.code not in GONE:
             raise
@@ -123,7 +141,7 @@ def changed(step: Step, count: int) -> str:
 
 def _unexecute(database: Data, step: Step) -> None:
     for text in step.back["undo"]:
-        database.command(command(text))
+        _unless_gone(database, command(text))
 
 
 _FORTH: dict[str, Callable[[Data, Step], bool]] = {

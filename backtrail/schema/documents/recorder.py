@@ -103,7 +103,12 @@ class DocumentSchema:
             raise AuthorMistake("execute(…) in expand needs undo=…: the command that takes it back, or () if it leaves nothing")
         back = [undo] if isinstance(undo, Mapping) else undo
         step = self._step("execute", None, [command])
-        if not self._earlier.has(step):
+        if self._earlier.has(step):
+            return
+        # Whether it was run before a crash is then seen by what it creates.
+        if command.get("create") in self._catalogue.collections:
+            raise UsageError(f"{step}: {THERE}")
+        with told(step):
             self._keep(step, undo=[kept(one) for one in back])
 
     def _step(self, operation: str, table: str | None, orders: Sequence[Mapping[str, Any]], name: str | None = None) -> Step:

@@ -18,6 +18,11 @@ _SIGN, _INFINITY, _NAN = 1 << 127, 0x78 << 120, 0x7C << 120
 
 
 def from_decimal128(data: bytes) -> decimal.Decimal:
+    """The Decimal of 16 bytes, least significant first, of which `to_decimal128` makes the same.
+
+    Raises:
+        ValueError: there is none.
+    """
     bits = int.from_bytes(data, "little")
     sign, size = "-" if bits & _SIGN else "", bits & ~_SIGN
     if size in {_INFINITY, _NAN}:
@@ -30,6 +35,11 @@ def from_decimal128(data: bytes) -> decimal.Decimal:
 
 
 def to_decimal128(value: decimal.Decimal) -> bytes:
+    """16 bytes, least significant first.
+
+    Raises:
+        Unfit: Decimal128 does not have exactly this value.
+    """
     sign, digits, exponent = value.as_tuple()
     if isinstance(exponent, int):
         bits = _finite(int("".join(map(str, digits))), exponent)

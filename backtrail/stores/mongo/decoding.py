@@ -30,6 +30,7 @@ def decode(element: Element) -> Any:
 
 
 def decoded(kind: int, data: bytes, depth: int) -> Any:
+    """The value of a type byte and its bytes, inside so many documents."""
     try:
         if kind in {DOCUMENT, ARRAY}:
             return _container(kind, data, depth)

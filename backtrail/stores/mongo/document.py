@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-DOCUMENT, ARRAY, NULL = 0x03, 0x04, 0x0A
+DOCUMENT, ARRAY, BINARY, NULL = 0x03, 0x04, 0x05, 0x0A
 
 EMPTY_DOCUMENT = b"\x05\0\0\0\0"
 
@@ -46,67 +46,49 @@ FIXED = {
 """Bytes of the value by type, where every value of the type has as many."""
 
 
-def _string(raw: bytes, at: int, end: int) -> int:
-    size = _length(raw, at)[0]
-    stop = at + 4 + size
-    if size < 1 or stop > end or raw[stop - 1]:
-        raise ValueError("a string of the document has a wrong length")
-    return int(stop)
+STATED = {
+    0x02: (4, 1),  # text
+    0x03: (0, 5),  # document
+    0x04: (0, 5),  # list
+    0x05: (5, 0),  # binary, whose subtype is no part of the length
+    0x0D: (4, 1),  # code
+    0x0E: (4, 1),  # symbol
+    0x0F: (0, 14),  # code with scope
+}
+"""Bytes beside the stated length, and the least length, by type, where the value begins with its length."""
 
 
-def _document(raw: bytes, at: int, end: int) -> int:
-    size = _length(raw, at)[0]
-    stop = at + size
-    if size < 5 or stop > end or raw[stop - 1]:
-        raise ValueError("a part of the document has a wrong length")
-    return int(stop)
-
-
-def _binary(raw: bytes, at: int, end: int) -> int:
-    size = _length(raw, at)[0]
-    if size < 0 or at + 5 + size > end:
-        raise ValueError("binary data of the document have a wrong length")
-    return int(at + 5 + size)
-
-
-def _regex(raw: bytes, at: int, end: int) -> int:
+def _regex_end(raw: bytes, at: int, end: int) -> int:
     return raw.index(0, raw.index(0, at, end) + 1, end) + 1
 
 
-def _pointer(raw: bytes, at: int, end: int) -> int:
-    return _string(raw, at, end) + 12
-
-
-def _scoped(raw: bytes, at: int, end: int) -> int:
+def _pointer_end(raw: bytes, at: int, end: int) -> int:
     size = _length(raw, at)[0]
-    if size < 14 or at + size > end:
-        raise ValueError("code of the document has a wrong length")
-    return int(at + size)
+    stop = int(at + 4 + size)
+    if size < 1 or stop > end or raw[stop - 1]:
+        raise ValueError("a DBPointer of the document has a wrong length")
+    return stop + 12
 
 
-_ENDS: dict[int, Callable[[bytes, int, int], int]] = {
-    0x02: _string,
-    0x03: _document,
-    0x04: _document,
-    0x05: _binary,
-    0x0B: _regex,
-    0x0C: _pointer,
-    0x0D: _string,
-    0x0E: _string,
-    0x0F: _scoped,
-}
+_ENDS: dict[int, Callable[[bytes, int, int], int]] = {0x0B: _regex_end, 0x0C: _pointer_end}
 
-Head = tuple[str, int, int | None, Callable[[bytes, int, int], int] | None]
+Head = tuple[str, int, int, int]
 _heads: dict[bytes, Head] = {}
 _MAX_HEADS = 4096
 
 
 def _head(head: bytes) -> Head:
-    """Name, kind, and the size or what finds the end: documents of one collection have the same few heads."""
+    """Name, kind, size (-1: stated, -2: to be found) and bytes beside the size: documents of one collection have the same few heads."""
     kind = head[0]
-    if kind not in FIXED and kind not in _ENDS:
+    if kind in FIXED:
+        size, beside = FIXED[kind], 0
+    elif kind in STATED:
+        size, beside = -1, STATED[kind][0]
+    elif kind in _ENDS:
+        size, beside = -2, 0
+    else:
         raise ValueError(f"a field of the document has the unknown type {kind:#04x}")
-    found = (head[1:].decode("utf-8", "surrogateescape"), kind, FIXED.get(kind), _ENDS.get(kind))
+    found = (head[1:].decode("utf-8", "surrogateescape"), kind, size, beside)
     if len(_heads) >= _MAX_HEADS:
         _heads.clear()  # documents whose names are data must not fill the memory
     _heads[head] = found
@@ -127,15 +109,23 @@ def split(raw: bytes) -> list[Element]:
 
 def _split(raw: bytes) -> list[Element]:
     end = _end(raw)
-    at, heads, index = 4, _heads, raw.index
+    at, heads, index, length = 4, _heads, raw.index, _length
     found: list[Element] = []
     append = found.append
     while at < end:
         stop = index(0, at + 1, end)
         head = raw[at:stop]
-        name, kind, size, find_end = heads.get(head) or _head(head)
+        name, kind, size, beside = heads.get(head) or _head(head)
         at = stop + 1
-        stop = at + size if find_end is None else find_end(raw, at, end)  # type: ignore[operator] # one of the two is given
+        if size >= 0:
+            stop = at + size
+        elif size == -1:
+            stated = length(raw, at)[0]
+            stop = at + beside + stated
+            if stated < STATED[kind][1] or stop > end or (raw[stop - 1] and kind != BINARY):
+                raise ValueError("a field of the document has a wrong length")
+        else:
+            stop = _ENDS[kind](raw, at, end)
         append(_element(Element, (name, kind, raw[at:stop])))
         at = stop
     if at != end:
@@ -220,7 +210,11 @@ def _members(array: Element, rest: Sequence[str]) -> Iterator[Element]:
         if member.kind == DOCUMENT:
             yield from _inside(member.data, rest)
     at = _place(members, rest[0], listed=True)
-    if at is not None:
+    if at is None:
+        return
+    if len(rest) == 1:
+        yield members[at]  # a list at a place in a list stands for itself only
+    else:
         yield from _along(members[at], rest[1:])
 
 

@@ -135,12 +135,14 @@ def _code(value: bson.Code) -> tuple[int, bytes]:
 
 
 def binary_data(value: bytes) -> bytes:
+    """The data of a binary value, of subtype 0 where it has none."""
     subtype = getattr(value, "subtype", 0)
     inner = _int32.pack(len(value)) if subtype == 2 else b""
     return b"%b%c%b%b" % (_int32.pack(len(inner) + len(value)), subtype, inner, value)
 
 
 def regex_data(value: bson.Regex[Any]) -> bytes:
+    """The data of a regular expression, its flags in the order that BSON asks for."""
     if not isinstance(value.pattern, str) or "\0" in value.pattern:
         raise Unfit("a pattern that is no text, or with NUL in it")
     flags = "".join(name for name, flag in _FLAGS.items() if value.flags & flag)

@@ -23,6 +23,7 @@ from backtrail.changes import Decision
 from backtrail.entity import Record
 from backtrail.errors import UnknownName, UnsuitableDatabase, UsageError
 from backtrail.image import Image, Ref, Shape
+from backtrail.flag import LEDGER
 from backtrail.keys import key_text
 from backtrail.migration import Keys, Migration
 from backtrail.stores.base import Difference, KeyCensus, KeyPage, Plan, Store, Transaction
@@ -39,9 +40,6 @@ OLDEST = 13
 
 COMMIT_S = 15.0
 """How long a commit whose answer was lost is asked for again; it does no harm to commit twice."""
-
-LEDGER = "_backtrail"
-"""What the name of the ledger's database ends with."""
 
 SIMPLE = Collation("simple")
 """Binary comparison, also where a collection's own finds upper and lower case equal."""

@@ -58,7 +58,7 @@ def key_value(element: Element | None) -> Any:
     return _number(value) if kind in {0x01, 0x12, 0x13} else value
 
 
-def _number(value: Any) -> int | float | decimal.Decimal:
+def _number(value: float | decimal.Decimal) -> int | float | decimal.Decimal:
     """The number in one form: an int where it is one of 64 bits, else a float where it is one, else a decimal without needless zeros."""
     if value != value:  # noqa: PLR0124 -- NaN alone is unequal to itself
         return math.nan
@@ -67,10 +67,10 @@ def _number(value: Any) -> int | float | decimal.Decimal:
     if isinstance(value, float):
         return value
     near = float(value)
-    if math.isinf(near) == value.is_infinite() and _AS_SERVER.create_decimal(near) == value:
+    if near == value:
         return near
-    return value.normalize(_AS_SERVER)
+    return value.normalize(_WIDE)
 
 
-_AS_SERVER = decimal.Context(prec=34, Emin=-6143, Emax=6144, traps=[])
-"""The server compares a double with a decimal by the double's first 34 digits."""
+_WIDE = decimal.Context(prec=34, Emin=-6176, Emax=6144)
+"""As many digits and as much of an exponent as Decimal128 has, whatever context the author has set."""

@@ -217,6 +217,11 @@ REFUSED: dict[str, tuple[Callable[[Any], None], type[Exception], str]] = {
         AuthorMistake,
         "no 'drop_collection' on MongoDB: there are create_coll",
     ),
+    "by command": (
+        lambda schema: schema.execute({"create": "people"}, undo={"drop": "people"}),
+        UsageError,
+        "execute: it exists already",
+    ),
     "no undo": (lambda schema: schema.execute({"ping": 1}), AuthorMistake, "needs undo="),
     "no BSON": (
         lambda schema: schema.insert("people", [{"a": object()}]),
@@ -418,7 +423,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, table: dict[str, Any], count: int,
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("count", range(1, 7))
+@pytest.mark.parametrize("count", range(1, 8))
 def test_an_expand_that_was_killed_goes_on(
     empty: Ledger, data: Any, monkeypatch: pytest.MonkeyPatch, count: int, after: bool
 ) -> None:
@@ -526,7 +531,7 @@ def test_who_is_at_it_is_named(ledger: Ledger, data: Any, monkeypatch: pytest.Mo
     """Another starter is refused by the lease's name while one is at work, and gets its turn when that one is gone."""
     monkeypatch.setattr(alone, "WAIT_S", 0.2)
     with alone.alone(ledger.store.ledger_database, "ada@there"):  # type: ignore[attr-defined]
-        with pytest.raises(UsageError, match="ada@there is expanding or taking back in this database .lease 'expand' until"):
+        with pytest.raises(UsageError, match=r"ada@there is expanding or taking back in this database .lease 'expand' until"):
             run(WHOLE(ledger))
         assert set(form(data)) == {"people"}
     assert run(WHOLE(ledger)) == STEPS
