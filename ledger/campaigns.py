@@ -161,8 +161,17 @@ class Campaigns(ABC):
         """The campaigns in the order in which they were opened."""
 
     @abstractmethod
-    def move(self, tx: Transaction, campaign: Campaign, state: State, *, now: int, halted: str | None = None) -> bool:
-        """Whether the campaign is now in that state; False where an arrow from its state to that one is missing."""
+    def move(
+        self,
+        tx: Transaction,
+        campaign: Campaign,
+        state: State,
+        *,
+        now: int,
+        halted: str | None = None,
+        leaving: State | None = None,
+    ) -> bool:
+        """Whether the campaign is now in that state; False where an arrow from its state, or from `leaving` alone, to that one is missing."""
 
     def demand(self, tx: Transaction, campaign: Campaign, state: State, *, now: int) -> None:
         """Nothing; the campaign is in that state.

@@ -6,13 +6,17 @@ The row of a stream (version, head, state) is a cache of its events and the flag
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
+from backtrail.errors import TooLarge
 from backtrail.image import Ref, Shape, Written
 from backtrail.stores.base import Store, Transaction
 from ledger.event import Event, digest, genesis
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 IN_LIMIT = 500
 """How many values go into one IN (…): databases take more, their parsers are not fast."""
@@ -187,6 +191,20 @@ class Journal(ABC):
     @abstractmethod
     def store_recall(self, tx: Transaction, migration: str, key: str, label: str, digest: str, result: Any) -> None:
         """Nothing; the result is kept, unless there is one already: the first that was paid for is the one that counts."""
+
+
+def in_portions(read: Callable[[Sequence[T]], R], items: Sequence[T]) -> Iterator[R]:
+    """What reading the items gives: all at once, or in halves as long as that is too large."""
+    try:
+        found = read(items)
+    except TooLarge:
+        if len(items) < 2:
+            raise
+        half = len(items) // 2
+        yield from in_portions(read, items[:half])
+        yield from in_portions(read, items[half:])
+    else:
+        yield found
 
 
 def load_shape(body: str | None) -> Shape:

@@ -6,6 +6,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from backtrail.changes import Decision
@@ -21,7 +22,7 @@ from ledger.campaigns import Campaign
 from ledger.event import Event
 from ledger.history import Standing, expected, fold
 from ledger.integrity import flaw
-from ledger.journal import Head
+from ledger.journal import Head, in_portions
 from ledger.later import written_later
 from ledger.ledger import Ledger
 from ledger.redecide import reads_its_writes, without_own_writes
@@ -110,8 +111,9 @@ class Verifier:
         while True:
             with self.ledger.store.transaction(write=False) as tx:
                 heads = self.ledger.journal.page(tx, self.found.name, after, PAGE)
-                if heads:
-                    self._page(tx, [head for head in heads if self.chosen is None or self.chosen(head.key)])
+                some = [head for head in heads if self.chosen is None or self.chosen(head.key)]
+                for _ in in_portions(partial(self._page, tx), some):
+                    pass
             if not heads:
                 break
             after = heads[-1].id or 0

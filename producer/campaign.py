@@ -6,6 +6,7 @@ import getpass
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from backtrail.discovery import Found, find
@@ -17,7 +18,7 @@ from backtrail.stores.base import Transaction
 from ledger.campaigns import GOING_BACK, UNFINISHED, Campaign, Kind
 from ledger.history import expected, fold
 from ledger.integrity import flaw
-from ledger.journal import Head
+from ledger.journal import Head, in_portions
 from ledger.later import written_later
 from ledger.ledger import Ledger
 from ledger.presence import milliseconds
@@ -295,7 +296,8 @@ def _refuse_drift(ledger: Ledger, found: Found, order: Order, keys: Sequence[str
     drifted: dict[str, list[str]] = {}
     with ledger.store.transaction(write=False) as tx:
         for heads in _chosen(ledger, tx, found, order, keys):
-            drifted |= find_drift(ledger, tx, heads)
+            for some in in_portions(partial(find_drift, ledger, tx), heads):
+                drifted |= some
     if drifted:
         raise DriftFound(drifted)
 

@@ -168,7 +168,8 @@ class Feeder:
         with self.ledger.store.transaction() as tx:
             self.ledger.campaigns.sent(tx, campaign.id, batches, milliseconds(tx))
             if campaign.state == "open":
-                self.ledger.campaigns.move(tx, campaign, "running", now=milliseconds(tx))
+                # Somebody may have paused it since it was looked at; that must not let it go on.
+                self.ledger.campaigns.move(tx, campaign, "running", now=milliseconds(tx), leaving="open")
 
     def _complete(self, campaign: Campaign) -> None:
         with self.ledger.store.transaction() as tx:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from backtrail.errors import UsageError
 from backtrail.image import Image, Ref
 from backtrail.stores.base import Store, Transaction
 from ledger.event import NOTES, Event
+from ledger.journal import in_portions
 from ledger.ledger import Ledger
 
 PAGE = 500
@@ -81,12 +83,13 @@ def notes(ledger: Ledger, migration: str, kinds: set[str] | None = None) -> Iter
             if not ledger.exists(tx):
                 return
             heads = ledger.journal.page(tx, migration, after, PAGE)
-            events = ledger.journal.events(tx, [head.id or 0 for head in heads])
+            pages = in_portions(partial(ledger.journal.events, tx), [head.id or 0 for head in heads])
+            said = {stream: _standing_notes(events) for page in pages for stream, events in page.items()}
         if not heads:
             return
         after = heads[-1].id or 0
         for head in heads:
-            for event in _standing_notes(events[head.id or 0]):
+            for event in said[head.id or 0]:
                 if kinds is None or event.kind in kinds:
                     yield {"key": head.key, "kind": event.kind, **event.facts}
 

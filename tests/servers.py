@@ -220,7 +220,7 @@ def mongod(*options: str, replica: bool = True, auth: bool = False, port: int | 
     folder = Path(tempfile.mkdtemp(prefix="bt-mongod-"))
     port = free_port() if port is None else port
     flags = ["--bind_ip", "127.0.0.1", "--port", str(port), "--dbpath", str(folder), "--nounixsocket", "--quiet"]
-    flags += ["--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false"]
+    flags += ["--wiredTigerCacheSizeGB", "1", "--setParameter", "diagnosticDataCollectionEnabled=false"]
     if replica:
         flags += ["--replSet", "rs0", "--oplogSize", "64"]
     if auth:

@@ -94,20 +94,41 @@ def place() -> Iterator[Place]:
 
 def test_everything_in_the_readme_runs_and_prints_what_it_shows(place):
     """In order, in a fresh folder with a fresh database and a real worker."""
+    used = _followed("README.md", README, place)
+    assert used >= {"new", "expand", "enqueue", "verify", "history", "notes", "rollback", "rerun", "status"}
+
+
+def test_everything_on_the_page_of_mongodb_runs_and_prints_what_it_shows(place, mongo):
+    """The same, on a real replica set."""
+    used = _followed("docs/mongodb.md", (ROOT / "docs" / "mongodb.md").read_text(), place, mongo)
+    assert used >= {"expand", "enqueue", "verify", "rollback"}
+
+
+def _followed(name: str, text: str, place: Place, url: str | None = None) -> set[str]:
+    """The commands of the page, each of which was run, did what it is said to do, and printed what is shown; with a worker beside.
+
+    Args:
+        name: what the page is called where something differs.
+        text: the page.
+        place: where it is run.
+        url: the database that stands for the one that the page names.
+    """
     environment = place.environment()
     workers: list[subprocess.Popen[bytes]] = []
     ran = []
     try:
-        for block in blocks(README):
+        if url is not None:
+            environment["BACKTRAIL_DATABASE_URL"] = url
+        for block in blocks(text):
             if block.language == "python":
-                _python(block, place.folder, environment)
+                _python(f"{name}:{block.line}", block, place.folder, environment)
             if block.language != "console":
                 continue
             for one in typed(block):
-                where = f"README.md:{block.line}: {one.command}"
+                where = f"{name}:{block.line}: {one.command}"
                 if one.command.startswith("export "):
-                    name, _, value = one.command.removeprefix("export ").partition("=")
-                    environment[name] = shlex.split(value)[0]
+                    variable, _, value = one.command.removeprefix("export ").partition("=")
+                    environment[variable] = shlex.split(value)[0] if url is None else url
                 elif one.command.startswith("backtrail worker"):
                     workers.append(_start(one.command, place.folder, environment))
                 else:
@@ -122,18 +143,17 @@ def test_everything_in_the_readme_runs_and_prints_what_it_shows(place):
         for worker in workers:
             worker.wait(40)
     assert workers
-    used = {shlex.split(command)[1] for command in ran if command.startswith("backtrail ")}
-    assert used >= {"new", "expand", "enqueue", "verify", "history", "notes", "rollback", "rerun", "status"}
+    return {shlex.split(command)[1] for command in ran if command.startswith("backtrail ")}
 
 
-def _python(block: Block, folder: Path, environment: dict[str, str]) -> None:
+def _python(where: str, block: Block, folder: Path, environment: dict[str, str]) -> None:
     """Writes the file that the block's first line names, or runs the block where it names none."""
     named = re.match(r"# (\w+\.py)\n", block.text)
     if named:
         (folder / named[1]).write_text(block.text.partition("\n")[2])
         return
     done = _run(["python", "-c", block.text], folder, environment)
-    assert done.returncode == 0, f"README.md:{block.line}:\n{done.stderr}"
+    assert done.returncode == 0, f"{where}:\n{done.stderr}"
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

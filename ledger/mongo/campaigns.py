@@ -54,8 +54,17 @@ class MongoCampaigns(Campaigns):
             where["migration"] = migration
         return [_campaign(one) for one in _campaigns(tx).find(where, session=session_of(tx)).sort("_id", 1)]
 
-    def move(self, tx: Transaction, campaign: Campaign, state: State, *, now: int, halted: str | None = None) -> bool:
-        before = [one for one, arrows in ARROWS.items() if state in arrows]
+    def move(
+        self,
+        tx: Transaction,
+        campaign: Campaign,
+        state: State,
+        *,
+        now: int,
+        halted: str | None = None,
+        leaving: State | None = None,
+    ) -> bool:
+        before = [one for one, arrows in ARROWS.items() if state in arrows and leaving in (None, one)]
         values: Document = {"state": state}
         if state in {"running", "halted"}:
             values["halted"] = {"$literal": halted}  # one that ends or is held keeps what stopped it before

@@ -9,7 +9,7 @@ from bson.binary import Binary
 from pymongo.client_session import ClientSession
 
 from ledger.journal import Placed, chunks
-from ledger.mongo.collections import Document, Documents
+from ledger.mongo.collections import Document, Documents, whole
 
 INLINE = 1_000_000
 """Up to how many bytes a field stands in its event's own document."""
@@ -27,6 +27,14 @@ def packed(placed: Placed, field: str, value: bytes) -> tuple[Any, list[Document
     pieces = [value[start : start + PIECE] for start in range(0, len(value), PIECE)]
     documents: list[Document] = [{"_id": at | {"n": number}, "data": Binary(piece)} for number, piece in enumerate(pieces)]
     return {"chunks": len(pieces)}, documents
+
+
+def size_of(document: Document) -> int:
+    """About how many bytes the event's large fields are."""
+    values = [document.get(field) for field in FIELDS]
+    return sum(
+        one["chunks"] * PIECE if isinstance(one, dict) and whole(one.get("chunks")) > 0 else len(one or "") for one in values
+    )
 
 
 def unpack(chunked: Documents, session: ClientSession, documents: Sequence[Document]) -> None:

@@ -11,12 +11,16 @@ from bson.int64 import Int64
 from pymongo import InsertOne, UpdateOne
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from backtrail.errors import TooLarge
 from backtrail.image import Ref, Shape
 from backtrail.stores.base import Transaction
 from ledger.event import Event, index_of, ref_number
 from ledger.journal import Head, Journal, Placed, chunks, load_shape
 from ledger.mongo.collections import Document, Documents, database_of, first_of, session_of, span, spans, take_ids, whole
-from ledger.mongo.images import FIELDS, INLINE, packed, unpack
+from ledger.mongo.images import FIELDS, INLINE, packed, size_of, unpack
+
+MAX_BYTES = 128 * 1024 * 1024
+"""As many bytes of events are read at once, unless one stream alone has more."""
 
 GAPS = 200
 """Among how many gaps between streams one query looks for events."""
@@ -166,17 +170,27 @@ class MongoJournal(Journal):
         found: dict[int, list[Event]] = {stream: [] for stream in wanted}
         shapes: dict[Any, Shape] = {}
         for part in chunks(spans(wanted)):
-            for document in self._read(tx, {"$or": list(part)}):
+            for document in self._read(tx, {"$or": list(part)}, None if len(wanted) == 1 else MAX_BYTES):
                 number = document.get("shape")
                 if number is not None and number not in shapes:
                     shapes[number] = self._load_shape(tx, number)
                 found[document["_id"]["s"]].append(_event(document, shapes.get(number)))
         return found
 
-    def _read(self, tx: Transaction, where: Document) -> list[Document]:
-        """The documents of events in the order of their ids, with all that belongs to them."""
+    def _read(self, tx: Transaction, where: Document, most: int | None = None) -> list[Document]:
+        """The documents of events in the order of their ids, with all that belongs to them.
+
+        Raises:
+            TooLarge: they are more bytes than `most`.
+        """
         database, session = database_of(tx), session_of(tx)
-        documents = list(database["events"].find(where, session=session).sort("_id", 1))
+        documents: list[Document] = []
+        size = 0
+        for document in database["events"].find(where, session=session).sort("_id", 1):
+            documents.append(document)
+            size += size_of(document)
+            if most is not None and size > most:
+                raise TooLarge("the images of these entities are more than should be in memory at once")
         unpack(database["chunks"], session, documents)
         return documents
 

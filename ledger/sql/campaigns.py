@@ -41,9 +41,18 @@ class SqlCampaigns(Campaigns):
             query = query.where(self.campaigns.c.migration == migration)
         return [_campaign(row) for row in tx.connection.execute(query)]
 
-    def move(self, tx: Transaction, campaign: Campaign, state: State, *, now: int, halted: str | None = None) -> bool:
+    def move(
+        self,
+        tx: Transaction,
+        campaign: Campaign,
+        state: State,
+        *,
+        now: int,
+        halted: str | None = None,
+        leaving: State | None = None,
+    ) -> bool:
         table = self.campaigns
-        before = [one for one, arrows in ARROWS.items() if state in arrows]
+        before = [one for one, arrows in ARROWS.items() if state in arrows and leaving in (None, one)]
         values: dict[str, Any] = {"state": state}
         if state in {"running", "halted"}:
             values["halted"] = halted  # one that ends or is held keeps what stopped it before

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from bson.errors import BSONError
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
@@ -33,6 +34,7 @@ from backtrail.errors import (
     Retry,
     SchemaChanged,
     StorageFull,
+    TooLarge,
     UnsuitableDatabase,
     UsageError,
 )
@@ -62,6 +64,7 @@ _AGAIN = {
     13435,  # NotPrimaryNoSecondaryOk
     13436,  # NotPrimaryOrSecondary
 }
+_OUT_OF_CACHE = {388}  # TransactionTooLargeForCache
 _DENIED = {13, 8000}
 _REFUSED_LOGIN = {18}
 _FULL = {14031}
@@ -75,8 +78,16 @@ _NOT_STORABLE = {
 _NOT_IN_TRANSACTION = {263, 166}
 
 
-def translate(error: PyMongoError) -> BacktrailError:
+DRIVER = (PyMongoError, BSONError)
+"""What the driver raises."""
+
+
+def translate(error: PyMongoError | BSONError) -> BacktrailError:
     """The driver's error as one of ours."""
+    if isinstance(error, DocumentTooLarge):
+        return BadValue("a document would be larger than the 16 MB that MongoDB takes")
+    if not isinstance(error, PyMongoError):
+        return BadValue(f"MongoDB's driver cannot read or write one of the values ({type(error).__name__})")
     if isinstance(error, BulkWriteError):
         return _of_bulk(error)
     code = getattr(error, "code", None)
@@ -86,8 +97,6 @@ def translate(error: PyMongoError) -> BacktrailError:
         error, (ConnectionFailure, AutoReconnect, ExecutionTimeout, WTimeoutError)
     ):
         return Retry(f"the connection to MongoDB was lost, or it does not answer ({type(error).__name__})")
-    if isinstance(error, DocumentTooLarge):
-        return BadValue("a document would be larger than the 16 MB that MongoDB takes")
     if isinstance(error, (ConfigurationError, InvalidURI)):
         return UnsuitableDatabase(
             f"database_url is not one that MongoDB's driver takes ({type(error).__name__}): see the options in it"
@@ -107,6 +116,8 @@ def _of_bulk(error: BulkWriteError) -> BacktrailError:
 def _of_code(code: int, details: Mapping[str, Any], error: PyMongoError) -> BacktrailError:
     if code in _CONTENDED:
         return Contended("somebody else is writing one of the documents")
+    if code in _OUT_OF_CACHE:
+        return TooLarge("the transaction does not fit into MongoDB's cache just now")
     if code in _AGAIN or error.has_error_label("TransientTransactionError"):
         return Retry(f"MongoDB could not do it just now (code {code}, {details.get('codeName', '')})")
     make = _MADE.get(code)

@@ -30,7 +30,7 @@ from backtrail.stores.base import Difference, KeyCensus, KeyPage, Plan, Store, T
 from backtrail.stores.mongo import keys as key_pages
 from backtrail.stores.mongo import plan as plans
 from backtrail.stores.mongo.document import DOCUMENT, Element, split
-from backtrail.stores.mongo.errors import translate
+from backtrail.stores.mongo.errors import DRIVER, translate
 from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, order_of, shape_of
 from backtrail.stores.mongo.transaction import MongoTransaction, RawCollection
 from backtrail.stores.mongo.values import encode, show
@@ -142,7 +142,7 @@ class MongoStore(Store):
                     yield from self._written(session)
                 else:
                     yield MongoTransaction(self, session)
-        except PyMongoError as error:
+        except DRIVER as error:
             raise translate(error) from error
 
     def _written(self, session: ClientSession) -> Iterator[MongoTransaction]:
@@ -223,7 +223,7 @@ class MongoStore(Store):
             if not any(one.key for one in sources):
                 return self._count(sources, migration.name)
             found = [self._count([one], migration.name) if one.key is None else self._mapped(one) for one in sources]
-        except PyMongoError as error:
+        except DRIVER as error:
             raise translate(error) from error
         types = [one.types for one in found if one.types]
         if len(set(types)) > 1:

@@ -14,7 +14,6 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bson.raw_bson import RawBSONDocument
-from pymongo import InsertOne, ReplaceOne, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
@@ -23,10 +22,10 @@ from backtrail.errors import AuthorMistake, BadValue, SchemaChanged, TooLarge
 from backtrail.image import Image, Ref, Written
 from backtrail.migration import Invariant, Keys, Rows
 from backtrail.stores.base import Earlier, Put, Rowsets, Transaction, Write
-from backtrail.stores.mongo import plan
-from backtrail.stores.mongo.document import ARRAY, DOCUMENT, Element, copied, everything, join
+from backtrail.stores.mongo import commands, plan
+from backtrail.stores.mongo.document import ARRAY, DOCUMENT, Element, copied, everything, join, split
 from backtrail.stores.mongo.keys import asked
-from backtrail.stores.mongo.record import MongoRecord, by_id, equal_form, key_from_ref, order_of, ref_of, shape_of
+from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, order_of, ref_of, shape_of
 from backtrail.stores.mongo.values import encode, show
 
 if TYPE_CHECKING:
@@ -155,31 +154,24 @@ class MongoTransaction(Transaction):
 
     def _write_all(self, name: str, group: Sequence[Write], documents: Mapping[int, bytes], given: Mapping[int, Element]) -> None:
         collection = self.store.raw(name)
-        deletes = [key_from_ref(_known(write.ref).key) for write in group if write.op == "delete"]
+        deletes = [(key_from_ref(_known(write.ref).key),) for write in group if write.op == "delete"]
         if deletes:
-            collection.delete_many(_asked(("_id",), [(key,) for key in deletes]), session=self.session)
+            commands.delete(collection, join(asked(("_id",), deletes)), self.session)
         updates = [_update(write, given) for write in group if write.op == "update"]
-        if updates:
-            result = collection.bulk_write(updates, ordered=False, session=self.session)
-            if result.matched_count != len(updates):
-                raise BadValue(f"a document of {name} that was read is not there any more")
-        creates = [RawBSONDocument(documents[id(write)]) for write in group if write.op == "create"]
-        if creates:
-            collection.insert_many(creates, ordered=False, session=self.session)
+        if commands.update(collection, updates, self.session) != len(updates):
+            raise BadValue(f"a document of {name} that was read is not there any more")
+        creates = [documents[id(write)] for write in group if write.op == "create"]
+        commands.insert(collection, [*map(_keyed, creates)], self.session)
 
     def _one_by_one(self, writes: Sequence[Write], documents: Mapping[int, bytes], given: Mapping[int, Element]) -> None:
         """Takes all documents that change out of each other's way first, where two exchange a value that must be unique."""
         for name, group in _by_table([write for write in writes if write.op != "create"]).items():
             keys = [(key_from_ref(_known(write.ref).key),) for write in group]
-            self.store.raw(name).delete_many(_asked(("_id",), keys), session=self.session)
+            commands.delete(self.store.raw(name), join(asked(("_id",), keys)), self.session)
         for write in writes:
-            if write.op == "create":
-                self._insert(write.table, documents[id(write)])
-            elif write.op == "update":
-                self._insert(write.table, _updated(write, given))
-
-    def _insert(self, name: str, document: bytes, *, bypass: bool = False) -> None:
-        self.store.raw(name).insert_one(RawBSONDocument(document), bypass_document_validation=bypass, session=self.session)
+            if write.op != "delete":
+                document = documents[id(write)] if write.op == "create" else _updated(write, given)
+                commands.insert(self.store.raw(write.table), [_keyed(document)], self.session)
 
     # -- going back and forth -------------------------------------------------------------------------------------
 
@@ -205,22 +197,17 @@ class MongoTransaction(Transaction):
         ordered: bool,
     ) -> None:
         collection = self.store.raw(name)
+        targets = {ref: (key_from_ref(ref.key), target.data) for ref in refs if (target := last[ref]) is not None}
+        instead = {
+            ref for ref in targets if not ordered and first[ref] is not None and commands.can_replace(targets[ref][1])
+        }
         # In order: what must be unique is free before it is taken again, by documents that go or, one by one, by all.
-        going = [ref for ref in refs if first[ref] is not None and (ordered or last[ref] is None)]
+        going = [(key_from_ref(ref.key),) for ref in refs if first[ref] is not None and ref not in instead]
         if going:
-            collection.delete_many(_asked(("_id",), [(key_from_ref(ref.key),) for ref in going]), session=self.session)
-        writes: list[Any] = []
-        for ref in refs:
-            target = last[ref]
-            if target is not None:
-                gone = ordered or first[ref] is None
-                document = RawBSONDocument(target.data)
-                writes.append(
-                    InsertOne(document) if gone else ReplaceOne(RawBSONDocument(by_id(key_from_ref(ref.key))), document)
-                )
-        if writes:
-            # A validator that came later must not keep a document from being what it was.
-            collection.bulk_write(writes, ordered=False, bypass_document_validation=ordered, session=self.session)
+            commands.delete(collection, join(asked(("_id",), going)), self.session)
+        # A validator that came later must not keep a document from being what it was.
+        for write, some in ((commands.replace, instead), (commands.insert, targets.keys() - instead)):
+            write(collection, [targets[ref] for ref in targets if ref in some], self.session, bypass=ordered)
 
 
 def _wanted(rows: Rows, key: Any, rowsets: Rowsets) -> list[Parts]:
@@ -290,12 +277,16 @@ def _document(write: Write, given: Mapping[int, Element]) -> bytes:
     return plan.document(base, [*elements, Element("_id", key.kind, key.data)], write.table)
 
 
-def _update(write: Write, given: Mapping[int, Element]) -> UpdateOne:
+def _update(write: Write, given: Mapping[int, Element]) -> tuple[Element, bytes]:
     assert isinstance(write.record, MongoRecord)  # noqa: S101 -- updates are of documents that were read
     set_ = [plan.resolved(cell, given) for cell in write.cells if cell is not None]
     unset = [encode("", name=name) for name, cell in zip(write.columns, write.cells, strict=True) if cell is None]
     parts = [Element(operator, DOCUMENT, join(fields)) for operator, fields in (("$set", set_), ("$unset", unset)) if fields]
-    return UpdateOne(RawBSONDocument(by_id(write.record.key)), RawBSONDocument(join(parts)))
+    return write.record.key, join(parts)
+
+
+def _keyed(document: bytes) -> tuple[Element, bytes]:
+    return split(document)[0], document
 
 
 def _updated(write: Write, given: Mapping[int, Element]) -> bytes:
