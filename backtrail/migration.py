@@ -176,7 +176,7 @@ def bound(cls: type[Migration], params: Mapping[str, Any]) -> type[Migration]:
 
     names = {
         "keys": tuple(Keys(filled(one.table), *one.columns, where=one.where, key=one.key) for one in cls.all_keys()),
-        "reads": tuple(replaced(rows, table=filled(rows.table), name=filled(rows.name)) for rows in cls.reads),
+        "reads": tuple(_named(rows, filled) for rows in cls.reads),
         "writes": tuple(map(filled, cls.writes)),
         "invariants": tuple(replace(one, query=filled(one.query), collection=filled(one.collection)) for one in cls.invariants),
     }
@@ -186,10 +186,9 @@ def bound(cls: type[Migration], params: Mapping[str, Any]) -> type[Migration]:
     return type(cls.__name__, (cls,), {**names, "__module__": cls.__module__, "__doc__": cls.__doc__})
 
 
-def replaced(rows: Rows, *, table: str, name: str) -> Rows:
-    """The same read of another table, under another name."""
-    via = None if rows.via is None else ".".join(rows.via)
-    return Rows(table, rows.by, via=via, name=name, columns=rows.columns, key=rows.key)
+def _named(rows: Rows, filled: Callable[[Any], Any]) -> Rows:
+    via = None if rows.via is None else filled(".".join(rows.via))
+    return Rows(filled(rows.table), rows.by, via=via, name=filled(rows.name), columns=rows.columns, key=rows.key)
 
 
 def validate(cls: type[Migration]) -> None:

@@ -92,6 +92,7 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
                 **requirements(ledger, tx, found, order),
                 "batch_size": order.batch_size,
                 "only": keys is not None,
+                **({"nulls": dict(census.nulls)} if census.nulls else {}),
             },
             params=order.params,
             key_types=census.types,

@@ -300,6 +300,8 @@ def _forecast(context: Context, found: Any, order: Order) -> None:
             f" {result.failed:,} fail; conflicts in {result.conflicts:,}, unmapped fields in {result.unmapped:,}; writes: {writes}",
             markup=False,
         )
+        if result.nulls:
+            context.out.print(show.ownerless(result.nulls), markup=False)
     if result.failed:
         sys.exit(1)
 

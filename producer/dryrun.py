@@ -35,6 +35,7 @@ class Forecast:
     conflicts: int = 0
     unmapped: int = 0
     recalls: int = 0
+    nulls: dict[str, int] = field(default_factory=dict)
     writes: Counter[str] = field(default_factory=Counter)
     notes: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
@@ -60,6 +61,8 @@ class Forecast:
             "failed": self.failed,
             "conflicts": self.conflicts,
             "unmapped": self.unmapped,
+            "null_keys": sum(self.nulls.values()),
+            "nulls": self.nulls,
             "recalls": self.recalls,
             "writes": dict(self.writes),
             "notes": self.notes,
@@ -82,7 +85,7 @@ def forecast(ledger: Ledger, found: Found, order: Order) -> Forecast:
     census = store.census(found.cls)
     if order.only is not None:
         demand_known(ledger, found, [key_text(parse_key(text, census.types)) for text in order.only], "migrate")
-    result = Forecast()
+    result = Forecast(nulls=dict(census.nulls))
     options = {**order.options, "only": order.only is not None}
     campaign = _imagined(found, options)
     limit = order.options.get("limit")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -40,6 +40,15 @@ def print_status(console: Console, documents: Sequence[dict[str, Any]]) -> None:
     for one in documents:
         if one.get("halted"):
             console.print(f"{one['campaign']} is halted: {one['halted']}", markup=False)
+    # What a campaign of everybody found is the same for the others, so it is said once.
+    nulls: dict[str, int] = next((one["nulls"] for one in reversed(documents) if one.get("nulls")), {})
+    if nulls:
+        console.print(ownerless(nulls), markup=False)
+
+
+def ownerless(nulls: Mapping[str, int]) -> str:
+    """A line about rows that have no key, by table."""
+    return "no key, so nobody's, and left alone: " + ", ".join(f"{count:,} in {table}" for table, count in nulls.items())
 
 
 def print_failures(console: Console, document: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ def document(campaign: Campaign, progress: Progress, now: int) -> dict[str, Any]
         "pending": pending,
         **tally.values(),
         "null_keys": campaign.null_keys,
+        "nulls": campaign.options.get("nulls", {}),
         "rate_per_s": rate,
         "eta_s": eta,
         "by": campaign.by,

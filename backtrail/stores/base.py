@@ -70,6 +70,8 @@ class KeyCensus:
     total: int
     null: int
     types: tuple[KeyType, ...]
+    nulls: Mapping[str, int] = field(default_factory=dict)
+    """The rows without a key by table, those tables that have some."""
 
 
 class Plan(NamedTuple):

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -279,7 +280,8 @@ class SqlStore(Store):
     # -- keys -----------------------------------------------------------------------------------------------------
 
     def census(self, migration: type[Migration]) -> KeyCensus:
-        total = null = 0
+        total = 0
+        nulls: Counter[str] = Counter()
         types: tuple[str, ...] | None = None
         sources = migration.all_keys()
         with self.transaction(write=False) as tx:
@@ -292,8 +294,8 @@ class SqlStore(Store):
                     )
                 types = types or found
                 total += tx.count(*self._source(tx, sources, number))
-                null += tx.count_null(table, keys, self.where(table, keys))
-        return KeyCensus(total, null, types or ("text",) * len(sources[0].columns))
+                nulls[keys.table] += tx.count_null(table, keys, self.where(table, keys))
+        return KeyCensus(total, nulls.total(), types or ("text",) * len(sources[0].columns), dict(+nulls))
 
     def _mapped_types(self, tx: SqlTransaction, sources: Sequence[Keys], number: int) -> tuple[str, ...]:
         types: set[tuple[str, ...]] = set()

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from backtrail import Invariant, Keys, Migration, Rows
+from backtrail import Entity, Invariant, Keys, Migration, Rows
 from backtrail.errors import AuthorMistake, UsageError
-from backtrail.migration import validate
+from backtrail.migration import bound, validate
+from backtrail.testing import trial
 from tests.engine import migration
 
 KEYS = Keys("users", "id")
@@ -141,3 +142,66 @@ def test_a_migration_without_migrate_is_refused() -> None:
     """There is nothing to do."""
     with pytest.raises(UsageError, match="has no migrate"):
         validate(type("Idle", (Migration,), {"name": "idle", "keys": KEYS}))
+
+
+class Names(BaseModel):
+    relationships: str = "coaching_relationships"
+    limit: int = 3
+
+
+class Named(Migration):
+    """A migration one of whose tables has another name in some places."""
+
+    name = "named"
+    keys = (Keys("users", "_id"), Keys("{relationships}", "client", where={"kind": "{relationships}"}))
+    reads = (
+        Rows("users", by="_id"),
+        Rows("{relationships}", by="client", name="own"),
+        Rows("coaches", by="_id", via="own.coach"),
+        Rows("{relationships}", by="_id", via="coaches.of", name="of {relationships}"),
+        Rows("teams", by="_id", via="of {relationships}.team"),
+    )
+    writes = ("{relationships}", "users")
+    invariants = (
+        Invariant("one", [{"$lookup": {"from": "{relationships}", "pipeline": [{"$limit": 3}]}}], collection="{relationships}"),
+    )
+    params: Names
+
+    def migrate(self, entity: Entity) -> None:
+        for row in entity.rows("own"):
+            entity.update(row, {"seen": True})
+
+
+@pytest.mark.parametrize("table", ["coaching_relationships", "coaching_relationship"])
+def test_parameters_in_the_names_of_tables(table: str) -> None:
+    """Keys, reads, writes and invariants name the table that the parameter says; what holds no name stays as it is."""
+    cls = bound(Named, {} if table.endswith("s") else {"relationships": table})
+    assert [one.table for one in cls.all_keys()] == ["users", table]
+    assert cls.all_keys()[1].where == {"kind": "{relationships}"}
+    assert [(rows.table, rows.name, rows.via) for rows in cls.reads[1:]] == [
+        (table, "own", None),
+        ("coaches", "coaches", ("own", "coach")),
+        (table, f"of {table}", ("coaches", "of")),
+        ("teams", "teams", (f"of {table}", "team")),
+    ]
+    assert cls.writes == (table, "users")
+    assert cls.invariants[0].collection == table
+    assert cls.invariants[0].query == [{"$lookup": {"from": table, "pipeline": [{"$limit": 3}]}}]
+    validate(cls)
+    assert issubclass(cls, Named)
+    assert (cls.name, cls.params_model(), cls.__doc__) == (Named.name, Names, Named.__doc__)
+    given = {"users": [{"_id": 1}], "coaches": [], "teams": [], table: [{"_id": 2, "client": 1}]}
+    assert trial(Named, given, params={"relationships": table}).tables[table] == [{"_id": 2, "client": 1, "seen": True}]
+
+
+def test_a_migration_without_such_names_is_itself() -> None:
+    """Nothing is made where there is nothing to fill in, so that braces in SQL mean what they say."""
+
+    class Plain(Migration):
+        name = "plain"
+        keys = Keys("users", "id")
+        invariants = (Invariant("json", "SELECT 1 WHERE '{}' = '{limit}'"),)
+
+        def migrate(self, entity: Entity) -> None: ...
+
+    assert bound(Plain, {"limit": "x"}) is Plain

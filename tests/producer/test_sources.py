@@ -60,6 +60,7 @@ def test_every_key_comes_once(engine: Engine, size: int) -> None:
     assert sorted(keys) == sorted(EXPECTED)
     assert skipped == 0
     assert (campaign.total, campaign.null_keys) == (len(EXPECTED), 4)
+    assert sum(campaign.options["nulls"].values()) == 4
 
 
 @pytest.mark.parametrize("limit", [1, 5, 17, 1000])
