@@ -98,12 +98,14 @@ def migrations(context: Context) -> None:
 
 @backtrail.command()
 @click.argument("name")
+@click.option("--documents", is_flag=True, help="One of collections; so it is where database_url is MongoDB's.")
 @common
-def new(context: Context, name: str) -> None:
+def new(context: Context, name: str, documents: bool) -> None:
     """A new migration file and its test, ready to run."""
     from producer import scaffold
 
-    paths = scaffold.create(name, Path.cwd())
+    documents = documents or (context.settings.database_url or "").startswith("mongodb")
+    paths = scaffold.create(name, Path.cwd(), documents=documents)
     if context.json:
         show.print_json(context, [str(path) for path in paths])
         return

@@ -100,3 +100,10 @@ def on_mongo(mongo: str) -> Iterator[Engine]:
     """The engine on a fresh MongoDB database."""
     with closing(Engine(mongo)) as one:
         yield one
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mongo"])
+def everywhere(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """The engine on a fresh database of every kind in turn, MongoDB included: for tests that speak the engine's vocabulary."""
+    with closing(Engine(request.getfixturevalue(request.param))) as one:
+        yield one

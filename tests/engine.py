@@ -35,6 +35,7 @@ from ledger.ledger import Ledger
 from producer.campaign import Order, open_campaign
 from producer.feed import Feeder
 from producer.status import status
+from tests.vocabulary import Vocabulary
 from worker import runtime, tasks
 
 ROUNDS = 500
@@ -54,7 +55,7 @@ class FakeQueue:
         return False
 
 
-class Engine:
+class Engine(Vocabulary):
     """One database with producer, feeder and worker around it."""
 
     def __init__(self, url: str, *, lock_timeout_ms: int = 1000) -> None:

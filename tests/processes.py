@@ -129,6 +129,15 @@ class Place:
         assert code is None or answer.code == code, f"backtrail {' '.join(arguments)}: {answer}"
         return answer
 
+    def refused(self, *arguments: str, words: str) -> Answer:
+        """The answer to a command that cannot be meant so: one line, and nothing else."""
+        answer = self.run(*arguments, code=2)
+        lines = answer.err.strip().splitlines()
+        assert len(lines) == 1, answer
+        assert lines[0].startswith("backtrail: ") and words in lines[0], answer
+        assert "Traceback" not in answer.err and answer.out == "", answer
+        return answer
+
     def json(self, *arguments: str, code: int | None = 0, **variables: str) -> Any:
         """The JSON document of `backtrail … --json`."""
         return self.run(*arguments, "--json", code=code, **variables).document

@@ -208,18 +208,21 @@ def valkey(*options: str, port: int | None = None) -> Iterator[str]:
 
 
 @contextmanager
-def mongod(*options: str, replica: bool = True, auth: bool = False, port: int | None = None) -> Iterator[str]:
+def mongod(
+    *options: str, replica: bool = True, auth: bool = False, port: int | None = None, data: Path | None = None
+) -> Iterator[str]:
     """The URL of a MongoDB server, a replica set of one node; BACKTRAIL_TEST_MONGO_URL names another server.
 
-    `options` as on its command line; a standalone server where `replica` is false; with `auth`, the URL is that of the user root.
+    `options` as on its command line; a standalone server where `replica` is false; with `auth`, the URL is that of the user root;
+    `data` is a folder that outlives the server.
     """
-    if (given := os.environ.get(MONGO_URL)) and replica and not auth and port is None and not options:
+    if (given := os.environ.get(MONGO_URL)) and replica and not auth and port is None and data is None and not options:
         yield given
         return
     program = _mongod()
     folder = Path(tempfile.mkdtemp(prefix="bt-mongod-"))
     port = free_port() if port is None else port
-    flags = ["--bind_ip", "127.0.0.1", "--port", str(port), "--dbpath", str(folder), "--nounixsocket", "--quiet"]
+    flags = ["--bind_ip", "127.0.0.1", "--port", str(port), "--dbpath", str(data or folder), "--nounixsocket", "--quiet"]
     flags += ["--wiredTigerCacheSizeGB", "1", "--setParameter", "diagnosticDataCollectionEnabled=false"]
     if replica:
         flags += ["--replSet", "rs0", "--oplogSize", "64"]

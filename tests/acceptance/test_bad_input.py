@@ -13,7 +13,6 @@ from tests import servers
 from tests.acceptance.conftest import KINDS, a_place, server_of
 from tests.acceptance.sql_eyes import sql_eye
 from tests.acceptance.world import SPLIT_NAMES, World
-from tests.processes import Answer, Place
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +24,6 @@ def stages(request: pytest.FixtureRequest) -> Iterator[dict[str, World]]:
             world.write()
             world.populate(5)
         yield worlds
-
-
-def refused(place: Place, *arguments: str, words: str) -> Answer:
-    """The answer to a command that cannot be meant so."""
-    answer = place.run(*arguments, code=2)
-    lines = answer.err.strip().splitlines()
-    assert len(lines) == 1, answer
-    assert lines[0].startswith("backtrail: ") and words in lines[0], answer
-    assert "Traceback" not in answer.err and answer.out == "", answer
-    return answer
 
 
 WRONG = [
@@ -96,7 +85,7 @@ def test_what_cannot_be_meant(stages: dict[str, World], kind: str, arguments: li
     (folder / "column.py").write_text(stage.code().replace('Keys("w_users", "id")', 'Keys("w_users", "idd")'))
     (folder / "broken.py").write_text("class ( :\n")
     before = stage.dump()
-    refused(stage.place, *arguments, words=words)
+    stage.place.refused(*arguments, words=words)
     assert stage.dump() == before
 
 
@@ -107,11 +96,11 @@ def test_after_a_campaign(world: World) -> None:
     other = world.prefix + "_other.py"
     (world.place.folder / other).write_text(world.code(SPLIT_NAMES.replace("PRE-split", "PRE-other")))
     before = world.dump(but=("workers", "leases"))
-    refused(world.place, "status", "c999", words="c")
-    refused(world.place, "history", world.source, "99", words="99")
-    refused(world.place, "verify", world.source, "--only", "99", words="99")
-    refused(world.place, "rollback", other, "--campaign", campaign, words=world.name)
-    refused(world.place, "cancel", campaign, words="completed")
+    world.place.refused("status", "c999", words="c")
+    world.place.refused("history", world.source, "99", words="99")
+    world.place.refused("verify", world.source, "--only", "99", words="99")
+    world.place.refused("rollback", other, "--campaign", campaign, words=world.name)
+    world.place.refused("cancel", campaign, words="completed")
     assert world.dump(but=("workers", "leases")) == before
 
 
@@ -132,7 +121,7 @@ ADDRESSES = [
 def test_addresses_of_databases(alone_sqlite: World, url: str, words: str) -> None:
     """An address that is none, or where nobody answers, is told without its password, and no file is made."""
     before = sorted(path.name for path in alone_sqlite.place.folder.iterdir())
-    answer = refused(replace(alone_sqlite.place, database=url), "enqueue", alone_sqlite.source, words=words)
+    answer = replace(alone_sqlite.place, database=url).refused("enqueue", alone_sqlite.source, words=words)
     assert "s3cret" not in answer.err
     assert sorted(path.name for path in alone_sqlite.place.folder.iterdir() if path.name != "__pycache__") == before
 
@@ -150,7 +139,7 @@ def test_brokers_that_cannot_be_used(alone_sqlite: World) -> None:
             ("rabbit://x", "rabbit"),
         ]:
             for command in (["enqueue", alone_sqlite.source], ["worker"]):
-                answer = refused(replace(alone_sqlite.place, broker=url), *command, words=words)
+                answer = replace(alone_sqlite.place, broker=url).refused(*command, words=words)
                 assert "s3cret" not in answer.err
     assert alone_sqlite.dump() == before
 
@@ -161,13 +150,13 @@ def test_a_file_that_cannot_be_written(alone_sqlite: World) -> None:
     file = Path(alone_sqlite.url.removeprefix("sqlite:///"))
     other = file.parent / "other.db"
     other.write_text("This is no database, but it is long enough to be read as the header of one. " * 10)
-    refused(replace(alone_sqlite.place, database=f"sqlite:///{other}"), "enqueue", alone_sqlite.source, words="database")
+    replace(alone_sqlite.place, database=f"sqlite:///{other}").refused("enqueue", alone_sqlite.source, words="database")
     # The format's own mark of a file that may only be read (https://sqlite.org/fileformat2.html, 1.3.3); it binds root too.
     header = bytearray(file.read_bytes())
     header[18] = 3
     file.write_bytes(header)
     assert len(alone_sqlite.users()) == 5
-    refused(alone_sqlite.place, "enqueue", alone_sqlite.source, words="written")
+    alone_sqlite.place.refused("enqueue", alone_sqlite.source, words="written")
     assert file.read_bytes() == header
 
 
@@ -185,13 +174,13 @@ def test_what_a_server_refuses(alone_postgres: World) -> None:
     try:
         limited = replace(world.place, database=world.url.replace("postgres:postgres@", f"{role}:s3cret@"))
         before = world.dump()
-        refused(replace(world.place, database=world.url + "_not"), "enqueue", world.source, words="does not exist")
-        refused(replace(world.place, database=world.url.replace("postgres:", "nobody:")), "enqueue", world.source, words="user")
-        refused(limited, "enqueue", world.source, words="row-level security")
+        replace(world.place, database=world.url + "_not").refused("enqueue", world.source, words="does not exist")
+        replace(world.place, database=world.url.replace("postgres:", "nobody:")).refused("enqueue", world.source, words="user")
+        limited.refused("enqueue", world.source, words="row-level security")
         sql.execute(f"ALTER TABLE {world.prefix}_users DISABLE ROW LEVEL SECURITY")
-        refused(limited, "enqueue", world.source, words="may not")
+        limited.refused("enqueue", world.source, words="may not")
         sql.execute(f"ALTER ROLE postgres IN DATABASE {name} SET default_transaction_read_only = on")
-        refused(world.place, "enqueue", world.source, words="read-only")
+        world.place.refused("enqueue", world.source, words="read-only")
         sql.execute("SET default_transaction_read_only = off")
         with sql.connected() as connection:
             connection.execute("SET default_transaction_read_only = off")
@@ -218,7 +207,7 @@ def test_a_ledger_of_a_newer_version(alone: World) -> None:
         ["worker"],
         ["pause", "c1"],
     ):
-        refused(alone.place, *command, words="newer version")
+        alone.place.refused(*command, words="newer version")
     assert alone.dump() == before
 
 
@@ -233,4 +222,4 @@ def test_keys_of_mixed_type(alone_sqlite: World) -> None:
     assert len(sql.rows("SELECT DISTINCT typeof(id) FROM odd")) == 2
     code = SPLIT_NAMES.replace('"PRE_users"', '"odd"')
     alone_sqlite.write(code)
-    refused(alone_sqlite.place, "enqueue", alone_sqlite.source, words="mixed type")
+    alone_sqlite.place.refused("enqueue", alone_sqlite.source, words="mixed type")

@@ -13,9 +13,8 @@ from worker.execute import execute
 
 
 def users(engine: Engine, number: int = 5) -> None:
-    engine.script("CREATE TABLE users (id integer PRIMARY KEY, name text)")
-    for at in range(1, number + 1):
-        engine.execute("INSERT INTO users VALUES (?, ?)", at, f"u{at}")
+    engine.table("users", id=int, name=str)
+    engine.add("users", *((at, f"u{at}") for at in range(1, number + 1)))
 
 
 def serial(engine: Engine) -> str:
@@ -37,7 +36,29 @@ def round_trip(engine: Engine, cls: Any, *tables: str, entities: int = 5) -> lis
     return after
 
 
-def test_rows_as_values_of_serial_keys(engine: Engine) -> None:
+def test_rows_as_values_of_serial_keys(everywhere: Engine) -> None:
+    """A new row stands for the key that the database gives it, three tables deep, in whatever order the tables are named."""
+    users(everywhere)
+    everywhere.table("zoo", id=None, user_id=int)
+    everywhere.table("mid", id=None, zoo_id=int)
+    everywhere.table("ape", id=None, mid_id=int, name=str)
+
+    def build(entity: Any) -> None:
+        zoo = entity.create("zoo", {"user_id": entity.one("users")})
+        for at in range(2):
+            mid = entity.create("mid", {"zoo_id": zoo})
+            entity.create("ape", {"mid_id": mid, "name": f"{entity.key}.{at}"})
+
+    cls = migration(
+        build, keys=Keys("users", everywhere.id), reads=(Rows("users", by=everywhere.id),), writes=("ape", "mid", "zoo")
+    )
+    round_trip(everywhere, cls, "zoo", "mid", "ape")
+    zoos, mids = dict(everywhere.rows("zoo", "id", "user_id")), dict(everywhere.rows("mid", "id", "zoo_id"))
+    joined = [(zoos[mids[mid]], name) for mid, name in everywhere.rows("ape", "mid_id", "name")]
+    assert sorted(joined) == [(at, f"{at}.{i}") for at in range(1, 6) for i in range(2)]
+
+
+def test_rows_as_values_under_foreign_keys(engine: Engine) -> None:
     """A new row stands for the key that the database gives it, three tables deep, in whatever order the tables are named."""
     users(engine)
     engine.script(
@@ -82,7 +103,24 @@ def test_order_without_foreign_keys(engine: Engine, monkeypatch: pytest.MonkeyPa
     assert tries == [False]
 
 
-def test_self_references(engine: Engine) -> None:
+def test_self_references(everywhere: Engine) -> None:
+    """A tree of new rows of one table, parents first, deleted children first."""
+    users(everywhere)
+    everywhere.table("tree", id=None, parent=int, user_id=int)
+
+    def grow(entity: Any) -> None:
+        root = entity.create("tree", {"parent": None, "user_id": entity.key})
+        child = entity.create("tree", {"parent": root, "user_id": entity.key})
+        entity.create("tree", {"parent": child, "user_id": entity.key})
+
+    cls = migration(grow, keys=Keys("users", everywhere.id), writes=("tree",))
+    round_trip(everywhere, cls, "tree")
+    rows = {key: (parent, user) for key, parent, user in everywhere.rows("tree", "id", "parent", "user_id")}
+    assert sum(parent is None for parent, _ in rows.values()) == 5
+    assert sum(parent is not None and rows[parent][1] == user for parent, user in rows.values()) == 10
+
+
+def test_self_references_under_a_foreign_key(engine: Engine) -> None:
     """A tree of new rows of one table, parents first, deleted children first."""
     users(engine)
     engine.script(f"CREATE TABLE tree (id {serial(engine)}, parent integer REFERENCES tree (id), user_id integer)")
@@ -98,7 +136,22 @@ def test_self_references(engine: Engine) -> None:
     assert engine.query("SELECT count(*) FROM tree c JOIN tree p ON p.id = c.parent WHERE p.user_id = c.user_id") == [(10,)]
 
 
-def test_deleting_trees(engine: Engine) -> None:
+def test_deleting_trees(everywhere: Engine) -> None:
+    """Existing rows that refer to each other are deleted and come back, parents before children or not."""
+    users(everywhere)
+    everywhere.table("tree", id=int, parent=int, user_id=int)
+    for at in range(1, 6):
+        everywhere.add("tree", (at, None, at), (at + 10, at, at), (at + 20, at + 10, at))
+    cls = migration(
+        lambda entity: [entity.delete(row) for row in entity.rows("tree")],
+        keys=Keys("users", everywhere.id),
+        reads=(Rows("tree", by="user_id"),),
+        writes=("tree",),
+    )
+    round_trip(everywhere, cls, "tree")
+
+
+def test_deleting_trees_under_a_foreign_key(engine: Engine) -> None:
     """Existing rows that refer to each other are deleted and come back, parents before children or not."""
     users(engine)
     engine.script("CREATE TABLE tree (id integer PRIMARY KEY, parent integer REFERENCES tree (id), user_id integer)")
@@ -136,21 +189,27 @@ def test_circular_references(engine: Engine) -> None:
     round_trip(engine, cls, "a", "b")
 
 
-def test_rows_that_stand_for_each_other(engine: Engine) -> None:
-    """A row that is used before it is created is found where it has a key of its own; where not, the circle is named."""
-    users(engine, 3)
-    engine.script(
-        f"CREATE TABLE a (id text PRIMARY KEY, b_id text); CREATE TABLE b (id text PRIMARY KEY, a_id text); CREATE TABLE s (id {serial(engine)}, t_id integer); CREATE TABLE t (id {serial(engine)}, s_id integer)"
-    )
+def test_rows_that_stand_for_each_other(everywhere: Engine) -> None:
+    """A row that is used before it is created is found where it has a key of its own."""
+    users(everywhere, 3)
+    everywhere.table("a", id=str, b_id=str)
+    everywhere.table("b", id=str, a_id=str)
 
     def known(entity: Any) -> None:
-        a = entity.create("a", {"id": str(entity.new_uuid("a"))})
-        b = entity.create("b", {"id": str(entity.new_uuid("b")), "a_id": a})
+        a = entity.create("a", {everywhere.id: str(entity.new_uuid("a"))})
+        b = entity.create("b", {everywhere.id: str(entity.new_uuid("b")), "a_id": a})
         entity.update(a, {"b_id": b})
 
-    cls = migration(known, keys=Keys("users", "id"), writes=("a", "b"))
-    assert engine.migrate(cls)["migrated"] == 3, engine.failures(cls)
-    assert engine.query("SELECT count(*) FROM a JOIN b ON a.id = b.a_id AND b.id = a.b_id") == [(3,)]
+    cls = migration(known, keys=Keys("users", everywhere.id), writes=("a", "b"))
+    assert everywhere.migrate(cls)["migrated"] == 3, everywhere.failures(cls)
+    assert sorted(everywhere.rows("a", "id", "b_id")) == sorted((a, b) for b, a in everywhere.rows("b", "id", "a_id"))
+    assert len(everywhere.rows("a")) == 3
+
+
+def test_a_circle_of_unknown_keys(engine: Engine) -> None:
+    """Two new rows whose keys the database gives cannot stand for each other, and the circle is named."""
+    users(engine, 3)
+    engine.script(f"CREATE TABLE s (id {serial(engine)}, t_id integer); CREATE TABLE t (id {serial(engine)}, s_id integer)")
 
     def unknown(entity: Any) -> None:
         s = entity.create("s", {})
@@ -163,54 +222,52 @@ def test_rows_that_stand_for_each_other(engine: Engine) -> None:
     assert engine.query("SELECT count(*) FROM s") == [(0,)]
 
 
-def test_unique_values_that_change_places(engine: Engine) -> None:
+def test_unique_values_that_change_places(everywhere: Engine) -> None:
     """Where changes grouped for speed stumble over a unique value, they are made in the author's own order."""
-    users(engine)
-    engine.script("CREATE TABLE slots (id integer PRIMARY KEY, user_id integer, place integer UNIQUE)")
+    users(everywhere)
+    everywhere.table("slots", id=int, user_id=int, place=int, unique=["place"])
     for at in range(1, 6):
-        engine.script(f"INSERT INTO slots VALUES ({at}, {at}, {at * 10}), ({at + 100}, {at}, {at * 10 + 1})")
+        everywhere.add("slots", (at, at, at * 10), (at + 100, at, at * 10 + 1))
 
     def swap(entity: Any) -> None:
         first, second = entity.rows("slots")
         entity.delete(first)
-        entity.create("slots", {"id": first["id"] + 1000, "user_id": entity.key, "place": first["place"]})
+        entity.create("slots", {everywhere.id: first[everywhere.id] + 1000, "user_id": entity.key, "place": first["place"]})
         entity.update(second, {"place": second["place"] + 1})
 
-    cls = migration(swap, keys=Keys("users", "id"), reads=(Rows("slots", by="user_id"),), writes=("slots",))
-    round_trip(engine, cls, "slots")
+    cls = migration(swap, keys=Keys("users", everywhere.id), reads=(Rows("slots", by="user_id"),), writes=("slots",))
+    round_trip(everywhere, cls, "slots")
 
 
-def test_a_chain_of_unique_values(engine: Engine) -> None:
+def test_a_chain_of_unique_values(everywhere: Engine) -> None:
     """Each row takes the next one's unique value, and gives it back."""
-    users(engine)
-    engine.script("CREATE TABLE slots (id integer PRIMARY KEY, user_id integer, place integer UNIQUE)")
+    users(everywhere)
+    everywhere.table("slots", id=int, user_id=int, place=int, unique=["place"])
     for at in range(1, 6):
-        engine.script(
-            f"INSERT INTO slots VALUES ({at * 10}, {at}, {at * 10}), ({at * 10 + 1}, {at}, {at * 10 + 1}), ({at * 10 + 2}, {at}, {at * 10 + 2})"
-        )
+        everywhere.add("slots", (at * 10, at, at * 10), (at * 10 + 1, at, at * 10 + 1), (at * 10 + 2, at, at * 10 + 2))
 
     def shift(entity: Any) -> None:
         for row in reversed(entity.rows("slots")):
             entity.update(row, {"place": row["place"] + 1})
 
-    cls = migration(shift, keys=Keys("users", "id"), reads=(Rows("slots", by="user_id"),), writes=("slots",))
-    round_trip(engine, cls, "slots")
+    cls = migration(shift, keys=Keys("users", everywhere.id), reads=(Rows("slots", by="user_id"),), writes=("slots",))
+    round_trip(everywhere, cls, "slots")
 
 
-def test_values_that_two_rows_swap(engine: Engine) -> None:
+def test_values_that_two_rows_swap(everywhere: Engine) -> None:
     """Two rows that exchange a unique value: no order of the changes can do that without a third value."""
-    users(engine)
-    engine.script("CREATE TABLE slots (id integer PRIMARY KEY, user_id integer, place integer UNIQUE)")
+    users(everywhere)
+    everywhere.table("slots", id=int, user_id=int, place=int, unique=["place"])
     for at in range(1, 6):
-        engine.script(f"INSERT INTO slots VALUES ({at}, {at}, {at * 10}), ({at + 100}, {at}, {at * 10 + 1})")
+        everywhere.add("slots", (at, at, at * 10), (at + 100, at, at * 10 + 1))
 
     def swap(entity: Any) -> None:
         first, second = entity.rows("slots")
         entity.update(first, {"place": second["place"]})
         entity.update(second, {"place": first["place"]})
 
-    cls = migration(swap, keys=Keys("users", "id"), reads=(Rows("slots", by="user_id"),), writes=("slots",))
-    round_trip(engine, cls, "slots")
+    cls = migration(swap, keys=Keys("users", everywhere.id), reads=(Rows("slots", by="user_id"),), writes=("slots",))
+    round_trip(everywhere, cls, "slots")
 
 
 def test_composite_keys_that_refer(engine: Engine) -> None:
@@ -244,21 +301,21 @@ def test_a_key_of_several_columns_is_no_value(engine: Engine) -> None:
     assert "key of 2 columns" in engine.failures(cls)["1"]["reason"]
 
 
-def test_what_changes_nothing_writes_nothing(engine: Engine) -> None:
+def test_what_changes_nothing_writes_nothing(everywhere: Engine) -> None:
     """An update to the values that are there leaves no event and no write."""
-    users(engine)
+    users(everywhere)
     cls = migration(
         lambda entity: entity.update(
             entity.one("users"),
             dict(entity.one("users")) if entity.key > 2 else {"name": "new"},
             ["name"] if entity.key == 2 else (),
         ),
-        keys=Keys("users", "id"),
-        reads=(Rows("users", by="id"),),
+        keys=Keys("users", everywhere.id),
+        reads=(Rows("users", by=everywhere.id),),
         writes=("users",),
     )
-    assert engine.migrate(cls)["failed"] == 0
-    assert [len([event for event in engine.events(cls, str(at)) if event.kind == "updated"]) for at in range(1, 6)] == [
+    assert everywhere.migrate(cls)["failed"] == 0
+    assert [len([event for event in everywhere.events(cls, str(at)) if event.kind == "updated"]) for at in range(1, 6)] == [
         1,
         1,
         0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,10 @@ def test_the_two_files_are_a_migration_and_its_test(tmp_path):
     assert {"expand", "migrate", "check", "invariants"} <= set(vars(found.cls))
 
 
-def test_the_generated_test_passes(tmp_path):
+@pytest.mark.parametrize("documents", [False, True])
+def test_the_generated_test_passes(tmp_path, documents):
     """In a folder of its own, as an author would run it."""
-    scaffold.create("a-new-one", tmp_path)
+    scaffold.create("a-new-one", tmp_path, documents=documents)
     command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", str(tmp_path), "test_a_new_one.py"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
@@ -43,10 +45,11 @@ def test_the_generated_test_passes(tmp_path):
     assert "1 passed" in result.stdout
 
 
+@pytest.mark.parametrize("documents", [False, True])
 @pytest.mark.parametrize("options", [[], ["--config", str(ROOT / "pyproject.toml")]])
-def test_the_files_pass_ruff(tmp_path, options):
+def test_the_files_pass_ruff(tmp_path, options, documents):
     """By ruff's own rules, and the migration by this project's as well."""
-    written = scaffold.create("split-names", tmp_path)
+    written = scaffold.create("split-names", tmp_path, documents=documents)
     code = [path.name for path in (written[:1] if options else written)]
     for command in (["check"], ["format", "--check"]):
         line = [sys.executable, "-m", "ruff", *command, "--no-cache", *(options or ["--isolated"]), *code]
@@ -83,6 +86,25 @@ def test_it_makes_the_whole_trip_on_a_database(database, tmp_path):
     assert expansion(engine.ledger, found.cls()).retract(by="me", reason=None) == steps
     assert engine.dump("users") == before
     engine.close()
+
+
+def test_it_makes_the_whole_trip_on_mongodb(mongo, tmp_path):
+    """The one of documents, in the same way."""
+    path = scaffold.create("split-names", tmp_path, documents=True)[0]
+    found = find(str(path))
+    with closing(Engine(mongo)) as engine:
+        with engine.database() as database:
+            users = ["Ada Lovelace", "Plato", "Johann Sebastian Bach", None]
+            database["users"].insert_many([{"_id": at, "full_name": name} for at, name in enumerate(users, 1)])
+        before = engine.hashes()
+        steps = expansion(engine.ledger, found.cls()).expand(by="me", reason=None)
+        migrated = engine.run(open_campaign(engine.ledger, found, Order("migrate")))
+        assert [migrated[name] for name in ("state", "migrated", "failed", "conflicts")] == ["completed", 4, 0, 1]
+        assert Verifier(engine.ledger, found, None).run(lambda _: None)["ok"]
+        back = engine.run(open_campaign(engine.ledger, found, Order("rollback", options={"from": "streams"})))
+        assert back["rolled_back"] == 4
+        assert expansion(engine.ledger, found.cls()).retract(by="me", reason=None) == steps
+        assert engine.hashes() == before
 
 
 @pytest.mark.parametrize("there", ["split_names.py", "test_split_names.py"])
