@@ -113,22 +113,38 @@ class Row(Mapping[str, Any]):
 class NewRow(Mapping[str, Any]):
     """A row that this entity creates. Used as a value, it stands for its primary key, which the database may still have to give."""
 
-    __slots__ = ("_values", "change", "number", "table")
+    __slots__ = ("_copied", "_source", "_values", "change", "number", "table")
 
     def __init__(self, table: str, values: dict[str, Any], number: int) -> None:
         self.table = table
         self._values = values
+        self._source: Mapping[str, Any] = {}
+        self._copied: dict[str, str] = {}
         self.number = number
         self.change: Create | None = None
 
+    def copied(self, source: Row, names: dict[str, str]) -> None:
+        """Nothing; the row has these fields of another one, by their new names, where nothing else is said of them."""
+        # Read when asked for: most are not.
+        self._source, self._copied = source, names
+
+    def set(self, name: str, value: Any) -> None:
+        """Nothing; the field has that value."""
+        self._values[name] = value
+
+    def unset(self, name: str) -> None:
+        """Nothing; the field is gone."""
+        self._values.pop(name, None)
+        self._copied.pop(name, None)
+
     def __getitem__(self, name: str) -> Any:
-        return self._values[name]
+        return self._values[name] if name in self._values or name not in self._copied else self._source[self._copied[name]]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter({**self._copied, **self._values})
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._copied.keys() | self._values.keys())
 
     def __repr__(self) -> str:
         return f"<new row {self.number} of {self.table}>"
@@ -266,8 +282,8 @@ class Entity:
                 raise row.unknown(name)
         if twice := [name for at, name in enumerate(names) if name in names[:at]]:
             raise AuthorMistake(f"copy of a row of {row.name}: two fields would be called {twice[0]!r}: unset one")
-        visible = {rename.get(name, name): row[name] for name in row if name not in unset} | dict(set)
-        new = self._create(table, dict(set), visible)
+        new = self._create(table, dict(set))
+        new.copied(row, {rename.get(name, name): name for name in row if name not in unset})
         change = new.change
         assert change is not None  # noqa: S101 -- _create has just set it
         change.source, change.unset, change.rename = row.record, tuple(unset), dict(rename)
@@ -340,8 +356,8 @@ class Entity:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _create(self, table: str, values: dict[str, Any], visible: dict[str, Any] | None = None) -> NewRow:
-        row = NewRow(table, values if visible is None else visible, len(self._decision.changes))
+    def _create(self, table: str, values: dict[str, Any]) -> NewRow:
+        row = NewRow(table, values, len(self._decision.changes))
         row.change = Create(table, values, row)
         self._decision.changes.append(row.change)
         return row
@@ -351,10 +367,9 @@ class Entity:
         change = row.change
         assert change is not None  # noqa: S101 -- every NewRow that an author holds comes from _create
         for name, value in values.items():
-            change.values[name] = row._values[name] = value
+            row.set(name, value)
         for name in unset:
-            row._values.pop(name, None)
-            change.values.pop(name, None)
+            row.unset(name)
             came_from = {new: old for old, new in change.rename.items()}
             if change.source is not None and (name in came_from or name not in change.rename):
                 # What the copy renamed has its old name in the source, where unset is looked up.

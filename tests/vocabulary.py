@@ -43,7 +43,7 @@ class Vocabulary:
             name: of the table.
             unique: columns, or tuples of them, whose values are there once at most.
             never: a column and a text that it cannot hold.
-            columns: their types.
+            columns: their types, as Python or SQL has them.
         """
         self._columns = {**getattr(self, "_columns", {}), name: list(columns)}
         keys = [(one,) if isinstance(one, str) else tuple(one) for one in unique]
@@ -112,7 +112,7 @@ class Vocabulary:
 
     def _type(self, column: str, kind: Any) -> str:
         if column != "id":
-            return TYPES[kind]
+            return TYPES.get(kind, kind)
         if kind is None and self.postgres:
             return "serial PRIMARY KEY"
         return "integer PRIMARY KEY" if kind in {None, int} else f"{TYPES[kind]} PRIMARY KEY"

@@ -10,7 +10,6 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from bson import decode
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
@@ -147,8 +146,8 @@ def documents(database: Database[dict[str, Any]], collection: str) -> list[bytes
     return sorted(bytes(one.raw) for one in found)
 
 
-def by_key(database: Database[dict[str, Any]], collection: str, field: str = "_id") -> dict[Any, bytes]:
-    """The raw bytes of each document of a collection by the value of a field."""
-    found = {decode(raw)[field]: raw for raw in documents(database, collection)}
-    assert len(found) == database[collection].count_documents({})
-    return found
+def by_key(database: Database[dict[str, Any]], collection: str) -> dict[Any, bytes]:
+    """The raw bytes of each document of a collection by its key; the rest of it may be nothing that Python can read."""
+    keys = [one["_id"] for one in database[collection].find({}, {"_id": 1}).sort("_id", 1)]
+    found = database.get_collection(collection, codec_options=RAW).find().sort("_id", 1)
+    return dict(zip(keys, (bytes(one.raw) for one in found), strict=True))

@@ -13,8 +13,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-APP = "backtrail"
-"""What our connections are called on the server."""
+from backtrail.errors import BacktrailError, Retry
 
 REST_S = 2.0
 """How long one does not look again."""
@@ -34,9 +33,9 @@ class Abandoned:
     def __init__(self) -> None:
         self._looked = -REST_S
 
-    def end(self, client: MongoClient[dict[str, Any]]) -> None:
-        """Nothing; where something stands in the way, transactions of ours that nobody goes on with have been ended."""
-        if time.monotonic() - self._looked < REST_S:
+    def after(self, error: BacktrailError, client: MongoClient[dict[str, Any]] | None) -> None:
+        """Nothing; if something was in the way, which may be such a transaction, those of ours are ended."""
+        if client is None or not isinstance(error, Retry) or time.monotonic() - self._looked < REST_S:
             return
         self._looked = time.monotonic()
         # It is only an acceleration: a server that does not let us look ends them by itself.
@@ -49,12 +48,13 @@ class Abandoned:
 def abandoned(client: MongoClient[dict[str, Any]]) -> list[dict[str, Any]]:
     """The sessions with an open transaction of ours whose connection does not exist any more."""
     operations = list(client.admin.aggregate(OPERATIONS))
+    ours = client.options.pool_options.appname
     connections = {one.get("connectionId") for one in operations if one["type"] != "idleSession"}
     return [
         {"id": one["lsid"]["id"]}
         for one in operations
         if one["type"] == "idleSession"
-        and one.get("appName") == APP
+        and one.get("appName") == ours
         and one.get("connectionId") not in connections
         and one.get("transaction", {}).get("timeInactiveMicros", 0) > IDLE_US
     ]

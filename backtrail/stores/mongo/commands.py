@@ -44,7 +44,9 @@ def update(collection: RawCollection, updates: Sequence[tuple[Element, bytes]], 
     return _run("update", collection, [_statement(key, change) for key, change in updates], session)
 
 
-def replace(collection: RawCollection, documents: Sequence[tuple[Element, bytes]], session: ClientSession, *, bypass: bool) -> None:
+def replace(
+    collection: RawCollection, documents: Sequence[tuple[Element, bytes]], session: ClientSession, *, bypass: bool
+) -> None:
     """Nothing; each document has taken the place of the one with that `_id`."""
     _run("update", collection, [_statement(key, document) for key, document in documents], session, bypass=bypass)
     _empty_timestamps(collection, documents, session, bypass=bypass)

@@ -17,7 +17,7 @@ from backtrail.keys import KeyType, type_of
 from backtrail.migration import Keys
 from backtrail.stores.base import KeyCensus, KeyPage
 from backtrail.stores.mongo.document import Element, everything, find, join
-from backtrail.stores.mongo.record import equal_form
+from backtrail.stores.mongo.record import equal_form, only
 from backtrail.stores.mongo.values import decode, encode, key_kind, key_value
 
 Filter = list[Element]
@@ -141,7 +141,8 @@ def form_of_group(raw: bytes, parts: int) -> tuple[Any, ...]:
 
 def projected(keys: Keys) -> dict[str, Any]:
     """The projection of a key's fields."""
-    return {**dict.fromkeys(keys.columns, 1), **({} if "_id" in keys.columns else {"_id": 0})}
+    paths = only(keys.columns)
+    return paths if any(name.partition(".")[0] == "_id" for name in paths) else {**paths, "_id": 0}
 
 
 # -- census -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -88,6 +88,12 @@ def ref_of(collection: str, raw: bytes) -> Ref:
 def by_id(key: Element) -> bytes:
     """The filter, as a document, that finds the document of that `_id`."""
     return join([Element("_id", 0x03, join([Element("$eq", key.kind, key.data)]))])
+
+
+def only(paths: Iterable[str]) -> dict[str, Any]:
+    """The projection of the paths; one that leads into another one of them is no part of it, because the server takes no such pair."""
+    names = set(paths)
+    return {name: 1 for name in sorted(names) if not any(name[:at] in names for at, letter in enumerate(name) if letter == ".")}
 
 
 def order_of(element: Element) -> tuple[int, Any]:

@@ -21,14 +21,15 @@ from pymongo.write_concern import WriteConcern
 
 from backtrail.changes import Decision
 from backtrail.entity import Record
-from backtrail.errors import UnknownName, UnsuitableDatabase, UsageError
-from backtrail.image import Image, Ref, Shape
+from backtrail.errors import Retry, UnknownName, UnsuitableDatabase, UsageError
 from backtrail.flag import LEDGER
+from backtrail.image import Image, Ref, Shape
 from backtrail.keys import key_text
 from backtrail.migration import Keys, Migration
 from backtrail.stores.base import Difference, KeyCensus, KeyPage, Plan, Store, Transaction
 from backtrail.stores.mongo import keys as key_pages
 from backtrail.stores.mongo import plan as plans
+from backtrail.stores.mongo.abandoned import Abandoned
 from backtrail.stores.mongo.document import DOCUMENT, Element, split
 from backtrail.stores.mongo.errors import DRIVER, translate
 from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, order_of, shape_of
@@ -56,6 +57,7 @@ class MongoStore(Store):
         self._client: MongoClient[dict[str, Any]] | None = None
         self._name = ""
         self._collections: dict[str, Mapping[str, Any]] | None = None
+        self._abandoned = Abandoned()
 
     # -- connection -----------------------------------------------------------------------------------------------
 
@@ -143,7 +145,12 @@ class MongoStore(Store):
                 else:
                     yield MongoTransaction(self, session)
         except DRIVER as error:
-            raise translate(error) from error
+            own = translate(error)
+            self._abandoned.after(own, self._client)
+            raise own from error
+        except Retry as error:
+            self._abandoned.after(error, self._client)
+            raise
 
     def _written(self, session: ClientSession) -> Iterator[MongoTransaction]:
         session.start_transaction(

@@ -25,7 +25,7 @@ from backtrail.stores.base import Earlier, Put, Rowsets, Transaction, Write
 from backtrail.stores.mongo import commands, plan
 from backtrail.stores.mongo.document import ARRAY, DOCUMENT, Element, copied, everything, join, split
 from backtrail.stores.mongo.keys import asked
-from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, order_of, ref_of, shape_of
+from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, only, order_of, ref_of, shape_of
 from backtrail.stores.mongo.values import encode, show
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class MongoTransaction(Transaction):
                 if at not in owners[form]:
                     owners[form].append(at)
         collection = self.store.raw(rows.table)
-        projection = None if rows.columns is None else dict.fromkeys({"_id", *rows.by, *rows.columns}, 1)
+        projection = None if rows.columns is None else only({"_id", *rows.by, *rows.columns})
         seen: set[Ref] = set()
         distinct = list(values.values())
         for chunk in (distinct[at : at + IN_LIMIT] for at in range(0, len(distinct), IN_LIMIT)):
@@ -198,9 +198,7 @@ class MongoTransaction(Transaction):
     ) -> None:
         collection = self.store.raw(name)
         targets = {ref: (key_from_ref(ref.key), target.data) for ref in refs if (target := last[ref]) is not None}
-        instead = {
-            ref for ref in targets if not ordered and first[ref] is not None and commands.can_replace(targets[ref][1])
-        }
+        instead = {ref for ref in targets if not ordered and first[ref] is not None and commands.can_replace(targets[ref][1])}
         # In order: what must be unique is free before it is taken again, by documents that go or, one by one, by all.
         going = [(key_from_ref(ref.key),) for ref in refs if first[ref] is not None and ref not in instead]
         if going:
