@@ -56,7 +56,8 @@ class MongoEye(Eye):
         for place, database in (("", self.data), ("backtrail.", self.ledger)):
             for one in sorted(database.list_collections(), key=lambda one: str(one["name"])):
                 name = one["name"]
-                schema.append((place, name, one["type"], one["options"], sorted(database[name].index_information().items())))
+                indexes = [] if one["type"] == "view" else sorted(database[name].index_information().items())
+                schema.append((place, name, one["type"], one["options"], indexes))
                 found[place + name] = digest(raw.hex() for raw in documents(database, name))
         return {"schema": repr(schema), **found}
 

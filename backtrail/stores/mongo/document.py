@@ -107,7 +107,8 @@ def split(raw: bytes) -> list[Element]:
         raise ValueError("the document ends too early") from error
 
 
-def _split(raw: bytes) -> list[Element]:
+def _split(raw: bytes, until: str | None = None) -> list[Element]:
+    """The fields up to the first of that name, or all."""
     end = _end(raw)
     at, heads, index, length = 4, _heads, raw.index, _length
     found: list[Element] = []
@@ -127,6 +128,8 @@ def _split(raw: bytes) -> list[Element]:
         else:
             stop = _ENDS[kind](raw, at, end)
         append(_element(Element, (name, kind, raw[at:stop])))
+        if name == until:
+            return found
         at = stop
     if at != end:
         raise ValueError("the last field of the document has a wrong length")
@@ -170,16 +173,30 @@ def _place(holder: Sequence[Element], part: str, *, listed: bool) -> int | None:
 
 def find(raw: bytes, path: Sequence[str]) -> Element | None:
     """The first field along the path, into documents by name and into lists by index; None where there is none."""
-    found = Element("", DOCUMENT, raw)
+    found: Element | None = Element("", DOCUMENT, raw)
     for part in path:
-        if found.kind not in (DOCUMENT, ARRAY):
+        if found is None or found.kind not in (DOCUMENT, ARRAY):
             return None
-        inner = split(found.data)
-        at = _place(inner, part, listed=found.kind == ARRAY)
-        if at is None:
-            return None
-        found = inner[at]
+        if found.kind == ARRAY:
+            inner = split(found.data)
+            at = _place(inner, part, listed=True)
+            found = None if at is None else inner[at]
+        else:
+            found = first(found.data, part)
     return found if path else None
+
+
+def first(raw: bytes, name: str) -> Element | None:
+    """The document's own first field of that name; None where there is none. What comes after it is not looked at.
+
+    Raises:
+        ValueError: the bytes up to there are no document.
+    """
+    try:
+        found = _split(raw, name)
+    except (struct.error, IndexError) as error:
+        raise ValueError("the document ends too early") from error
+    return found[-1] if found and found[-1].name == name else None
 
 
 def everything(raw: bytes, path: Sequence[str]) -> list[Element]:

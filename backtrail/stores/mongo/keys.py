@@ -189,21 +189,21 @@ def _is_there(part: Element | None) -> TypeGuard[Element]:
     return part is not None and part.kind not in {0x0A, 0x06}
 
 
-def counted(keys: Keys, groups: Sequence[bytes], name: str) -> KeyCensus:
-    """What the census pipeline found.
+def counted(sources: Sequence[Keys], groups: Sequence[bytes], name: str) -> KeyCensus:
+    """What the census pipeline found in the sources.
 
     Raises:
         UsageError: keys of mixed type, or of one that can be no key.
     """
+    keys = sources[0]
     kinds: list[set[KeyType]] = [set() for _ in keys.columns]
     for raw in groups:
         for at, part in enumerate(_example(raw, len(keys.columns))):
             if _is_there(part):
                 kinds[at].add(key_kind(part))
     total, null = totals(groups, len(keys.columns))
-    return KeyCensus(
-        total, null, tuple(_one_kind(kinds[at], f"{keys.table}.{column}", name) for at, column in enumerate(keys.columns))
-    )
+    columns = [" and ".join(f"{one.table}.{one.columns[at]}" for one in sources) for at in range(len(keys.columns))]
+    return KeyCensus(total, null, tuple(_one_kind(*both, name) for both in zip(kinds, columns, strict=True)))
 
 
 def _number(raw: bytes, name: str) -> int:

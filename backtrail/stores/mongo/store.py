@@ -14,14 +14,14 @@ from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.collation import Collation
 from pymongo.database import Database
-from pymongo.errors import ConfigurationError, PyMongoError
+from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from backtrail.changes import Decision
 from backtrail.entity import Record
-from backtrail.errors import Retry, UnknownName, UnsuitableDatabase, UsageError
+from backtrail.errors import Retry, UnknownName, UsageError
 from backtrail.flag import LEDGER
 from backtrail.image import Image, Ref, Shape
 from backtrail.keys import key_text
@@ -30,14 +30,12 @@ from backtrail.stores.base import Difference, KeyCensus, KeyPage, Plan, Store, T
 from backtrail.stores.mongo import keys as key_pages
 from backtrail.stores.mongo import plan as plans
 from backtrail.stores.mongo.abandoned import Abandoned
+from backtrail.stores.mongo.connection import connected
 from backtrail.stores.mongo.document import DOCUMENT, Element, split
 from backtrail.stores.mongo.errors import DRIVER, translate
 from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, order_of, shape_of
 from backtrail.stores.mongo.transaction import MongoTransaction, RawCollection
 from backtrail.stores.mongo.values import encode, show
-
-OLDEST = 13
-"""The wire version of MongoDB 5.0, the first in which a session without a transaction can read a snapshot."""
 
 COMMIT_S = 15.0
 """How long a commit whose answer was lost is asked for again; it does no harm to commit twice."""
@@ -69,39 +67,8 @@ class MongoStore(Store):
             UnsuitableDatabase: the server has no transactions, is too old, or refuses the password.
         """
         if self._client is None:
-            client = self._connected()
-            try:
-                self._demand_transactions(client.admin.command("hello"))
-            except BaseException:
-                client.close()
-                raise
-            self._client = client
+            self._client, self._name = connected(self.url)
         return self._client
-
-    def _connected(self) -> MongoClient[dict[str, Any]]:
-        # What the URL says itself goes before.
-        options: dict[str, Any] = {"serverSelectionTimeoutMS": 5000, "connectTimeoutMS": 5000, "appname": "backtrail"}
-        said = self.url.partition("?")[2].lower()
-        client: MongoClient[dict[str, Any]] = MongoClient(
-            self.url, **{name: value for name, value in options.items() if f"{name.lower()}=" not in said}
-        )
-        try:
-            self._name = client.get_default_database().name
-        except ConfigurationError:
-            raise UnsuitableDatabase(
-                "database_url names no database: write mongodb://host:27017/database?replicaSet=name"
-            ) from None
-        return client
-
-    @staticmethod
-    def _demand_transactions(hello: Mapping[str, Any]) -> None:
-        if "setName" not in hello and hello.get("msg") != "isdbgrid":
-            raise UnsuitableDatabase(
-                "this mongod is a standalone server, which has no transactions: start it with `mongod --replSet rs0`, and run"
-                " `rs.initiate()` once in mongosh; one node is enough"
-            )
-        if hello.get("maxWireVersion", 0) < OLDEST:
-            raise UnsuitableDatabase("this MongoDB is too old: 5.0 is the first that can be used")
 
     @property
     def database(self) -> Database[dict[str, Any]]:
@@ -241,7 +208,7 @@ class MongoStore(Store):
     def _count(self, sources: Sequence[Keys], name: str) -> KeyCensus:
         pipeline = key_pages.census_pipeline(sources)
         groups = self.raw(sources[0].table).aggregate(pipeline, allowDiskUse=True, collation=SIMPLE)
-        return key_pages.counted(sources[0], [bytes(one.raw) for one in groups], name)
+        return key_pages.counted(sources, [bytes(one.raw) for one in groups], name)
 
     def _mapped(self, keys: Keys) -> KeyCensus:
         groups = list(self.raw(keys.table).aggregate(key_pages.census_pipeline([keys]), allowDiskUse=True, collation=SIMPLE))
