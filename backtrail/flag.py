@@ -104,7 +104,9 @@ def _asked(connection: Any) -> tuple[bool, Any]:
         return True, ask_postgres
     if hasattr(connection, "exec_driver_sql") or callable(getattr(connection, "connection", None)):
         return _asked_alchemy(connection)
-    raise UsageError(f"is_migrated takes a connection of SQLAlchemy, sqlite3, psycopg or pymongo, not a {type(connection).__name__}")
+    raise UsageError(
+        f"is_migrated takes a connection of SQLAlchemy, sqlite3, psycopg or pymongo, not a {type(connection).__name__}"
+    )
 
 
 def _asked_alchemy(connection: Any) -> tuple[bool, Any]:

@@ -187,8 +187,20 @@ def bound(cls: type[Migration], params: Mapping[str, Any]) -> type[Migration]:
 
 
 def _named(rows: Rows, filled: Callable[[Any], Any]) -> Rows:
-    via = None if rows.via is None else filled(".".join(rows.via))
-    return Rows(filled(rows.table), rows.by, via=via, name=filled(rows.name), columns=rows.columns, key=rows.key)
+    new = Rows(filled(rows.table), rows.by, name=filled(rows.name), columns=rows.columns, key=rows.key)
+    if rows.via is not None:
+        object.__setattr__(new, "via", (filled(rows.via[0]), rows.via[1]))  # cut where it was
+    return new
+
+
+def _cut_via(rows: Rows, via: tuple[str, str], seen: set[str], where: str) -> None:
+    """Cuts `via` behind the name of an earlier read: names may have dots in them, and so may paths into documents."""
+    whole = ".".join(via)
+    names = [name for name in seen if whole.startswith(f"{name}.")]
+    if not names:
+        raise UnknownName(f"earlier read for via of {rows.name!r} in {where}", via[0], seen)
+    name = max(names, key=len)
+    object.__setattr__(rows, "via", (name, whole[len(name) + 1 :]))
 
 
 def validate(cls: type[Migration]) -> None:
@@ -217,8 +229,8 @@ def validate(cls: type[Migration]) -> None:
     for rows in cls.reads:
         if rows.name in seen:
             raise UsageError(f"{where}: two reads are called {rows.name!r}; give one a name=")
-        if rows.via and rows.via[0] not in seen:
-            raise UnknownName(f"earlier read for via of {rows.name!r} in {where}", rows.via[0], seen)
+        if rows.via:
+            _cut_via(rows, rows.via, seen, where)
         seen.add(rows.name)
     widths = {len(keys.columns) for keys in cls.all_keys() if keys.key is None}
     if len(widths) > 1:

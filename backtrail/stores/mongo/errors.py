@@ -65,11 +65,12 @@ _AGAIN = {
     13436,  # NotPrimaryOrSecondary
 }
 _OUT_OF_CACHE = {388}  # TransactionTooLargeForCache
-_DENIED = {13, 8000}
+DENIED = {13, 8000}
 _REFUSED_LOGIN = {18}
 _FULL = {14031}
 _TOO_LARGE = {10334, 17280, 17419, 17420}
 _NOT_STORABLE = {
+    53: "an _id that is a list, a regular expression or undefined",
     28: "a path of the update leads through a value that can hold no field",
     57: "a field name with a dot",
     52: "a field name that begins with $",
@@ -163,7 +164,7 @@ _MADE: dict[int, _Make] = {
     DUPLICATE: _duplicate,
     121: _invalid,
     **dict.fromkeys(
-        _DENIED, lambda _: PermissionMissing("the database user may not do this: grant it the role that docs/operations.md names")
+        DENIED, lambda _: PermissionMissing("the database user may not do this: grant it the role that docs/operations.md names")
     ),
     **dict.fromkeys(_REFUSED_LOGIN, lambda _: UnsuitableDatabase("MongoDB refuses the user or the password of database_url")),
     **dict.fromkeys(_FULL, lambda _: StorageFull("MongoDB has no room on its disk")),

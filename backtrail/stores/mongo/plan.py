@@ -12,8 +12,8 @@ from backtrail.changes import Create, Decision, Delete, Update
 from backtrail.entity import NewRow, Row, note_json
 from backtrail.errors import AuthorMistake, BadValue
 from backtrail.stores.base import Plan, Write
-from backtrail.stores.mongo.document import EMPTY_DOCUMENT, Element, copied, find, with_id_first
-from backtrail.stores.mongo.record import MongoRecord
+from backtrail.stores.mongo.document import DOCUMENT, EMPTY_DOCUMENT, Element, copied, find, join, with_id_first
+from backtrail.stores.mongo.record import MongoRecord, only
 from backtrail.stores.mongo.values import decode, encode
 
 
@@ -72,6 +72,8 @@ def _write(change: Create | Update | Delete) -> Write | None:
 
 
 def _create(change: Create) -> Write:
+    if any(name.startswith("_id.") for name in change.values):
+        raise AuthorMistake(f"a path into the _id of {change.table}: give `_id` as a whole")
     base = EMPTY_DOCUMENT
     if change.source is not None:
         assert isinstance(change.source, MongoRecord)  # noqa: S101 -- as above
@@ -97,11 +99,11 @@ def document(base: bytes, elements: Sequence[Element], collection: str) -> bytes
 def _update(change: Update, record: MongoRecord) -> Write | None:
     cells: dict[str, Cell] = {}
     for name in change.unset:
-        if find(record.raw, name.split(".")) is not None:
+        if _there(record, name) is not None:
             cells[name] = None
     for name, value in change.set.items():
         cell = _cell(name, value)
-        if isinstance(cell, Pending) or not _same(find(record.raw, name.split(".")), cell):
+        if isinstance(cell, Pending) or not _same(_there(record, name), cell):
             cells[name] = cell
     for name in cells:
         _demand_path(record.collection, name)
@@ -109,6 +111,13 @@ def _update(change: Update, record: MongoRecord) -> Write | None:
         return None
     document(record.raw, [cell for cell in cells.values() if isinstance(cell, Element) and "." in cell.name], record.collection)
     return Write("update", record.collection, tuple(cells), list(cells.values()), ref=record.ref, record=record)
+
+
+def _there(record: MongoRecord, name: str) -> Element | None:
+    """What is at the path; the document itself is not gone through again for every name."""
+    path = name.split(".")
+    element = record.elements.get(path[0])
+    return element if element is None or len(path) == 1 else find(join([element]), path)
 
 
 def _demand_path(collection: str, name: str) -> None:
@@ -138,6 +147,19 @@ def _cell(name: str, value: Any) -> Element | Pending:
 
     element = encode(value, key_of, name)
     return element if known else Pending(name, value)
+
+
+def operators(raw: bytes, set_: Sequence[Element], unset: Sequence[str]) -> bytes:
+    """The update that makes these changes. Of paths that lead into each other, which the server refuses, the outer one is set to all it holds then."""
+    names = [*(element.name for element in set_), *unset]
+    outer = only(names)
+    if len(outer) < len(names):
+        after = copied(raw, unset=unset, set=set_)
+        found = {name: find(after, name.split(".")) for name in outer}
+        set_ = [element._replace(name=name) for name, element in found.items() if element is not None]
+        unset = [name for name, element in found.items() if element is None]
+    parts = [("$set", set_), ("$unset", [encode("", name=name) for name in unset])]
+    return join([Element(operator, DOCUMENT, join(fields)) for operator, fields in parts if fields])
 
 
 def resolved(cell: Element | Pending, given: Mapping[int, Element]) -> Element:

@@ -10,10 +10,15 @@ from typing import Any
 
 from backtrail.entity import Record
 from backtrail.image import Image, Ref, Shape
-from backtrail.stores.mongo.document import Element, find, join, split
+from backtrail.stores.mongo.document import ARRAY, DOCUMENT, Element, find, join, split
 from backtrail.stores.mongo.values import decode, key_value
 
-_TYPE_ORDER = {kind: at for at, kind in enumerate((0xFF, 0x06, 0x0A, 0x10, 0x02, 0x03, 0x04, 0x05, 0x07, 0x08, 0x09, 0x11, 0x0B))}
+_TYPE_ORDER = {
+    kind: at
+    for at, kind in enumerate(
+        (0xFF, 0x06, 0x0A, 0x10, 0x02, 0x03, 0x04, 0x05, 0x07, 0x08, 0x09, 0x11, 0x0B, 0x0C, 0x0D, 0x0F, 0x7F)
+    )
+}
 """MongoDB's order of types, numbers and text each standing for all of their kind (mongodb.com/docs: Comparison/Sort Order)."""
 
 _SAME_TYPE = {0x01: 0x10, 0x12: 0x10, 0x13: 0x10, 0x0E: 0x02}
@@ -97,18 +102,35 @@ def only(paths: Iterable[str]) -> dict[str, Any]:
 
 
 def order_of(element: Element) -> tuple[int, Any]:
-    """What sorts values as MongoDB does: by type, then numbers and dates by value, all others by their bytes."""
+    """What sorts values as MongoDB does: by type, numbers and dates by value, documents field by field, all others by their bytes."""
     kind = _SAME_TYPE.get(element.kind, element.kind)
     rank = _TYPE_ORDER.get(kind, len(_TYPE_ORDER))
     if kind == 0x10:
-        value = key_value(element)
-        return rank, (-1, 0) if value != value else (0, value)  # noqa: PLR0124 -- NaN, which comes before all numbers
-    if kind == 0x09:
-        return rank, struct.unpack("<q", element.data)[0]
-    if kind == 0x11:
-        return rank, struct.unpack("<Q", element.data)[0]
-    # Text and binary data begin with their length, which is no part of the order.
+        return rank, _order_of_number(element)
+    if kind in _WHOLE_NUMBERS:
+        return rank, struct.unpack(_WHOLE_NUMBERS[kind], element.data)[0]
+    if kind in {DOCUMENT, ARRAY}:
+        return rank, [_order_of_field(field, named=kind == DOCUMENT) for field in split(element.data)]
+    if kind == 0x05:
+        return rank, (len(element.data), element.data[4:])
+    # Text begins with its length, which is no part of the order.
     return rank, element.data[4:] if kind == 0x02 else element.data
+
+
+_WHOLE_NUMBERS = {0x09: "<q", 0x11: "<Q"}
+
+
+def _order_of_number(element: Element) -> tuple[int, Any]:
+    try:
+        value = key_value(element)
+    except ValueError:  # a number that Python does not have
+        return -2, element.data
+    return (-1, 0) if value != value else (0, value)  # noqa: PLR0124 -- NaN, which comes before all numbers
+
+
+def _order_of_field(field: Element, *, named: bool) -> tuple[int, str, Any]:
+    rank, value = order_of(field)
+    return rank, field.name if named else "", value
 
 
 def equal_form(element: Element | None) -> Any:

@@ -52,6 +52,8 @@ class MongoStore(Store):
     def __init__(self, url: str, lock_timeout_ms: int) -> None:
         self.url = url
         self.lock_timeout_ms = lock_timeout_ms
+        self.may_bypass = True
+        """Whether the user may write past validators, as far as is known."""
         self._client: MongoClient[dict[str, Any]] | None = None
         self._name = ""
         self._collections: dict[str, Mapping[str, Any]] | None = None
@@ -157,6 +159,7 @@ class MongoStore(Store):
             self._demand(keys.table)
         for rows in migration.reads:
             self._demand(rows.table)
+        _demand_read(migration)
         for name in migration.writes:
             try:
                 self._demand(name)
@@ -289,6 +292,18 @@ class MongoStore(Store):
     def records(self, images: Sequence[Image]) -> list[Record]:
         records = [MongoRecord(image.shape.table, image.data) for image in images]
         return [*sorted(records, key=lambda record: order_of(record.key))]
+
+
+def _demand_read(migration: type[Migration]) -> None:
+    """Refuses a `via` through a field that is not read: it would find nothing, and nobody would notice."""
+    seen = {rows.name: rows for rows in migration.reads}
+    for rows in migration.reads:
+        if rows.via is None:
+            continue
+        source, path = seen[rows.via[0]], rows.via[1]
+        read = {"_id", *source.by, *(source.columns or ())}
+        if source.columns is not None and not any(f"{path}.".startswith(f"{name}.") for name in read):
+            raise UsageError(f"{migration.name}: {source.name!r} does not read the field {path!r} that {rows.name!r} needs")
 
 
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)

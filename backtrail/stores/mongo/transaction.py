@@ -10,20 +10,22 @@ import datetime as dt
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from backtrail.errors import AuthorMistake, BadValue, SchemaChanged, TooLarge
+from backtrail.errors import AuthorMistake, BadValue, Retry, SchemaChanged, TooLarge
 from backtrail.image import Image, Ref, Written
 from backtrail.migration import Invariant, Keys, Rows
 from backtrail.stores.base import Earlier, Put, Rowsets, Transaction, Write
 from backtrail.stores.mongo import commands, plan
 from backtrail.stores.mongo.document import ARRAY, DOCUMENT, Element, copied, everything, join, split
+from backtrail.stores.mongo.errors import DENIED
 from backtrail.stores.mongo.keys import asked
 from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, only, order_of, ref_of, shape_of
 from backtrail.stores.mongo.values import encode, show
@@ -204,8 +206,21 @@ class MongoTransaction(Transaction):
         if going:
             commands.delete(collection, join(asked(("_id",), going)), self.session)
         # A validator that came later must not keep a document from being what it was.
-        for write, some in ((commands.replace, instead), (commands.insert, targets.keys() - instead)):
-            write(collection, [targets[ref] for ref in targets if ref in some], self.session, bypass=ordered)
+        with self._past_validators(wanted=ordered) as bypass:
+            for write, some in ((commands.replace, instead), (commands.insert, targets.keys() - instead)):
+                write(collection, [targets[ref] for ref in targets if ref in some], self.session, bypass=bypass)
+
+    @contextmanager
+    def _past_validators(self, *, wanted: bool) -> Iterator[bool]:
+        """Whether the writes of the block go past validators: not where the user turned out to lack the right to."""
+        bypass = wanted and self.store.may_bypass
+        try:
+            yield bypass
+        except OperationFailure as error:
+            if not bypass or error.code not in DENIED:
+                raise
+            self.store.may_bypass = False
+            raise Retry("the database user may not go past validators: once more without") from error
 
 
 def _wanted(rows: Rows, key: Any, rowsets: Rowsets) -> list[Parts]:
@@ -277,10 +292,13 @@ def _document(write: Write, given: Mapping[int, Element]) -> bytes:
 
 def _update(write: Write, given: Mapping[int, Element]) -> tuple[Element, bytes]:
     assert isinstance(write.record, MongoRecord)  # noqa: S101 -- updates are of documents that were read
+    return write.record.key, plan.operators(write.record.raw, *_changes(write, given))
+
+
+def _changes(write: Write, given: Mapping[int, Element]) -> tuple[list[Element], list[str]]:
+    """What is set, and what is taken out."""
     set_ = [plan.resolved(cell, given) for cell in write.cells if cell is not None]
-    unset = [encode("", name=name) for name, cell in zip(write.columns, write.cells, strict=True) if cell is None]
-    parts = [Element(operator, DOCUMENT, join(fields)) for operator, fields in (("$set", set_), ("$unset", unset)) if fields]
-    return write.record.key, join(parts)
+    return set_, [name for name, cell in zip(write.columns, write.cells, strict=True) if cell is None]
 
 
 def _keyed(document: bytes) -> tuple[Element, bytes]:
@@ -289,8 +307,7 @@ def _keyed(document: bytes) -> tuple[Element, bytes]:
 
 def _updated(write: Write, given: Mapping[int, Element]) -> bytes:
     assert isinstance(write.record, MongoRecord)  # noqa: S101 -- as above
-    unset = [name for name, cell in zip(write.columns, write.cells, strict=True) if cell is None]
-    set_ = [plan.resolved(cell, given) for cell in write.cells if cell is not None]
+    set_, unset = _changes(write, given)
     return copied(write.record.raw, unset=unset, set=set_)
 
 
