@@ -43,6 +43,8 @@ def _number(text: str) -> int | float:
 def _object_id(text: str) -> Any:
     from bson import ObjectId
 
+    if not ObjectId.is_valid(text):
+        raise ValueError(text)  # bson's own error is none
     return ObjectId(text)
 
 
@@ -102,10 +104,16 @@ def part_text(value: object) -> str:
         return "\\x" + bytes(value).hex()
     if isinstance(value, dt.datetime):
         return value.isoformat()
-    return str(value)
+    return str(_whole(value))
+
+
+def _whole(value: object) -> object:
+    """The number as an int where it is one: databases find 2 and 2.0 equal, and so they name one entity."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**63 else value
 
 
 def _json_part(value: object) -> object:
+    value = _whole(value)
     return value if value is None or isinstance(value, (bool, int, str)) else part_text(value)
 
 

@@ -198,7 +198,9 @@ def demand_known(ledger: Ledger, found: Found, keys: Sequence[str] | None, kind:
     store = ledger.store
     types = store.census(found.cls).types
     with store.transaction(write=False) as tx:
-        there = store.existing(tx, found.cls, [parse_key(key, types) for key in keys])
+        # Where a function makes the keys, the sources cannot be asked: then only a stream says that an entity is or was there.
+        asked = kind == "migrate" or not any(one.key for one in found.cls.all_keys())
+        there = store.existing(tx, found.cls, [parse_key(key, types) for key in keys]) if asked else set()
         missing = [key for at, key in enumerate(keys) if at not in there]
         if missing and kind != "migrate" and ledger.exists(tx):
             streams = ledger.journal.heads(tx, found.name, missing, lock=False)

@@ -14,7 +14,7 @@ import click
 from backtrail._version import __version__
 from backtrail.discovery import announced, find
 from backtrail.errors import BacktrailError, Quarantine, UsageError
-from ledger.campaigns import UNFINISHED
+from ledger.campaigns import UNFINISHED, Campaign
 from ledger.presence import milliseconds
 from ledger.verify import Verifier
 from producer import history as histories
@@ -264,20 +264,26 @@ def _open(context: Context, found: Any, order: Order, *, watch: bool, dry_run: b
             f"{campaign.total:,} entities would be rolled back, none has drifted"
         )
         return
-    if watch:
-        document = show.watch(context, campaign.id)
-    else:
-        with ledger.store.transaction(write=False) as tx:
-            document = status_documents(ledger, tx, [campaign])[0]
+    _tell(context, campaign, show.watch(context, campaign.id) if watch else None)
+
+
+def _tell(context: Context, campaign: Campaign, document: dict[str, Any] | None) -> None:
+    """Prints where the campaign stands, and what to do next; its end is known after it was watched."""
+    ledger, watched = context.ledger, document is not None
     with ledger.store.transaction(write=False) as tx:
+        document = document or status_documents(ledger, tx, [campaign])[0]
         alive = ledger.presence.alive(tx)
+        others = ledger.campaigns.all(tx, states=UNFINISHED, migration=campaign.migration)
         failed = failures(ledger, tx, campaign) if document["failed"] else {"errors": {}, "failures": []}
     if context.json:
         show.print_json(context, document | failed)
     else:
         show.print_status(context.out, [document])
         show.print_failures(context.out, failed)
-        if not watch:
+        for other in others:
+            if other.id < campaign.id:
+                context.err.print(f"{other.name} ({other.kind}) is {other.state} too: each entity is done by one of them")
+        if not watched:
             follow = f"follow it: backtrail status {campaign.name} --watch"
             context.err.print(follow if alive else f"no worker is alive; start one: backtrail worker\n{follow}")
     if document["failed"] or document["state"] in ("halted", "cancelled"):
@@ -302,6 +308,12 @@ def _forecast(context: Context, found: Any, order: Order) -> None:
             f" {result.failed:,} fail; conflicts in {result.conflicts:,}, unmapped fields in {result.unmapped:,}; writes: {writes}",
             markup=False,
         )
+        if result.recalls:
+            context.out.print(
+                f"{result.recalls:,} of them recall something that is not known yet, which a dry run does not ask for: they were not"
+                " decided, and are in none of the other numbers",
+                markup=False,
+            )
         if result.nulls:
             context.out.print(show.ownerless(result.nulls), markup=False)
     if result.failed:

@@ -388,6 +388,11 @@ def _prepare(context: Context, keep: Path | None) -> Place:
         if file.exists():
             raise UsageError(f"{file} exists already and is not touched: take another folder, or remove it")
         url = f"sqlite:///{file}"
+    if url.startswith("mongodb"):
+        raise UsageError(
+            "the demo tells its story on SQLite or PostgreSQL: for MongoDB, `backtrail sample coaching-redesign` fills an empty"
+            " database, and docs/mongodb.md goes on from there"
+        )
     if url.startswith("sqlite:"):
         _make_file(Path(url.removeprefix("sqlite:///").partition("?")[0]))
     inner = Context({**context.overrides, "database_url": url}, json=context.json)

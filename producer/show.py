@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ledger.campaigns import UNFINISHED
@@ -38,7 +38,7 @@ def print_status(console: Console, documents: Sequence[dict[str, Any]]) -> None:
         table.add_row(one["campaign"], one["migration"], one["kind"], one["state"], *(f"{count:,}" for count in counts))
     console.print(table)
     for one in documents:
-        if one.get("halted"):
+        if one.get("halted") and one["state"] == "halted":
             console.print(f"{one['campaign']} is halted: {one['halted']}", markup=False)
     # What a campaign of everybody found is the same for the others, so it is said once.
     nulls: dict[str, int] = next((one["nulls"] for one in reversed(documents) if one.get("nulls")), {})
@@ -94,17 +94,19 @@ def print_history(console: Console, events: Sequence[dict[str, Any]]) -> None:
         console.print(f"{event['version']:>4}  {event['at']}  {event['campaign']:<5} {event['kind']}{where}", markup=False)
         before, after = event["before"] or {}, event["after"] or {}
         for name in dict.fromkeys([*before, *after]):
-            if before.get(name) != after.get(name) or (name in before) != (name in after):
-                old = (
-                    f"{before[name]!r} → "
-                    if name in before and event["before"] is not None and event["after"] is not None
-                    else ""
-                )
-                value = after.get(name) if event["after"] is not None else before.get(name)
-                if value is not None or old:
-                    console.print(f"        {name}: {old}{value!r}", markup=False)
+            if event["before"] is not None and event["after"] is not None:
+                old, new = _shown(before, name), _shown(after, name)
+                if old != new:
+                    console.print(f"        {name}: {old} → {new}", markup=False)
+            elif (value := (after or before)[name]) is not None:
+                console.print(f"        {name}: {value!r}", markup=False)
         if event["data"] and event["kind"] not in ("begin", "end"):
             console.print(f"        {json.dumps(event['data'], ensure_ascii=False)}", markup=False)
+
+
+def _shown(row: Mapping[str, Any], name: str) -> str:
+    """A value of a row; documents may lack it."""
+    return repr(row[name]) if name in row else "(absent)"
 
 
 def watch(context: Context, campaign: int, each: Callable[[dict[str, Any]], None] = lambda _: None) -> dict[str, Any]:
@@ -115,7 +117,6 @@ def watch(context: Context, campaign: int, each: Callable[[dict[str, Any]], None
         campaign: its number.
         each: called with the status whenever it is looked at; it may raise, to end the watch.
     """
-    ledger = context.ledger
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -123,6 +124,17 @@ def watch(context: Context, campaign: int, each: Callable[[dict[str, Any]], None
         TextColumn("{task.fields[rate]}/s"),
         TimeRemainingColumn(),
     )
+    try:
+        return _watched(context, campaign, each, columns)
+    except KeyboardInterrupt:
+        context.err.print(f"c{campaign} goes on: backtrail status c{campaign} --watch, or backtrail pause c{campaign}")
+        raise
+
+
+def _watched(
+    context: Context, campaign: int, each: Callable[[dict[str, Any]], None], columns: Sequence[ProgressColumn]
+) -> dict[str, Any]:
+    ledger = context.ledger
     hinted = False
     since = time.monotonic()
     with Progress(*columns, console=context.err, disable=not context.err.is_terminal) as progress:

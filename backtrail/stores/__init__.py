@@ -23,17 +23,24 @@ def open_store(url: str, *, lock_timeout_ms: int = 1000) -> Store:
         try:
             from backtrail.stores.postgres import PostgresStore
         except ImportError as error:
-            raise UnsuitableDatabase(INSTALL.format(package="psycopg", extra="postgres")) from error
+            raise _lacking(error, "psycopg", "postgres") from error
         return PostgresStore(url, lock_timeout_ms)
     if scheme == "mongodb":
         try:
             from backtrail.stores.mongo.store import MongoStore
         except ImportError as error:
-            raise UnsuitableDatabase(INSTALL.format(package="pymongo", extra="mongo")) from error
+            raise _lacking(error, "pymongo", "mongo") from error
         return MongoStore(url, lock_timeout_ms)
     raise UnsuitableDatabase(
         f"no store for {scheme!r}: write sqlite:///file.db, postgresql://user@host/database or mongodb://host/database"
     )
+
+
+def _lacking(error: ImportError, package: str, extra: str) -> ImportError | UnsuitableDatabase:
+    """What to say where a driver is not installed; any other module that is missing is a fault of ours, and says so itself."""
+    if (error.name or "").partition(".")[0] in {package, "bson"}:
+        return UnsuitableDatabase(INSTALL.format(package=package, extra=extra))
+    return error
 
 
 __all__ = ["Store", "open_store"]

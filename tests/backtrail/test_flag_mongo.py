@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from bson import ObjectId
+from bson import Int64, ObjectId
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import InvalidOperation
 
@@ -51,6 +51,17 @@ def test_through_everything_that_an_application_holds(engine: Engine) -> None:
                 assert not is_migrated(connection, "flagged", USERS[1])
         engine.rollback(touched(), only=[str(USERS[0])])
         assert not is_migrated(database, "flagged", USERS[0])
+
+
+def test_numbers_as_other_languages_write_them(mongo: str) -> None:
+    """A key that is a double in the document, or wide, is the same entity however the application holds it."""
+    with closing(Engine(mongo)) as engine, engine.database() as database:
+        database["users"].insert_many([{"_id": 1}, {"_id": 2.0}, {"_id": Int64(3)}, {"_id": 2.5}])
+        assert engine.migrate(touched())["migrated"] == 4
+        for key in (1, 1.0, 2, 2.0, 3, 3.0, Int64(3), 2.5, "2", "2.5"):
+            assert is_migrated(database, "flagged", key), key
+        assert engine.rollback(touched(), only=["2.0", "3"])["rolled_back"] == 2
+        assert [is_migrated(database, "flagged", key) for key in (1.0, 2.0, 3.0)] == [True, False, False]
 
 
 def test_it_sees_what_the_callers_transaction_sees(engine: Engine) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import json
-import math
 import uuid
 from typing import Any
 
@@ -31,8 +30,9 @@ typed = st.sampled_from(list(PARTS)).flatmap(lambda name: st.tuples(st.just(name
 
 
 def same(left: Any, right: Any) -> bool:
-    signs = not isinstance(left, float) or math.copysign(1, left) == math.copysign(1, right)
-    return type(left) is type(right) and left == right and signs
+    if isinstance(right, float):
+        return bool(left == right)  # a whole number is an int, as databases find 2.0 and 2 equal
+    return type(left) is type(right) and left == right
 
 
 @given(typed)
@@ -52,6 +52,14 @@ def test_several_values_come_back_from_a_json_array(values: list[tuple[str, Any]
     back = parse_key(text, [name for name, _ in values])
     assert all(map(same, back, key))
     assert key_text(list(key)) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(2.0, "2"), (-0.0, "0"), (2.5, "2.5"), (1e300, "1e+300"), (float("inf"), "inf")])
+def test_numbers_that_databases_find_equal_have_one_text(number: float, text: str) -> None:
+    """A double that is whole is printed as the integer, alone and in an array, whoever hands it in."""
+    assert key_text(number) == text
+    assert key_text((number, "a")) == key_text((parse_key(text, ["number"]), "a"))
+    assert key_text(parse_key(str(number), ["number"])) == text
 
 
 @given(st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), min_size=2, max_size=2, unique=True))
