@@ -401,12 +401,27 @@ def _wanted(rows: Rows, key: Any, read: Mapping[str, list[dict[str, Any]]]) -> l
             raise UsageError(f"Rows({rows.table!r}) finds rows by {len(rows.by)} columns, and the key has {len(parts)} values")
         return [parts]
     name, column = rows.via
-    return [(value,) for row in read[name] if (value := _get(row, column)) is not None]
+    return [(value,) for row in read[name] for value in _held(row, column) if value is not None and not isinstance(value, list)]
 
 
 def _belongs(row: Mapping[str, Any], by: Sequence[str], wanted: Sequence[tuple[Any, ...]]) -> bool:
-    held = tuple(_get(row, name) for name in by)
-    return any(all(map(same, held, parts)) for parts in wanted)
+    held = [_held(row, name) for name in by]
+    return any(
+        all(any(same(value, part) for value in values) for values, part in zip(held, parts, strict=True)) for parts in wanted
+    )
+
+
+def _held(row: Any, name: str) -> list[Any]:
+    """What MongoDB compares a value at the path with: what is there, and, through lists, their members. A column of a table has no lists."""
+    if isinstance(row, Mapping) and name in row:
+        value = row[name]
+        return [value, *value] if isinstance(value, list) else [value]
+    part, dot, rest = name.partition(".")
+    inner = row.get(part) if isinstance(row, Mapping) else None
+    if not dot or not isinstance(inner, (Mapping, list)):
+        return [None]
+    members = [inner] if isinstance(inner, Mapping) else [one for one in inner if isinstance(one, Mapping)]
+    return [value for one in members for value in _held(one, rest)] or [None]
 
 
 def _copied(change: Create) -> dict[str, Any]:

@@ -520,3 +520,35 @@ def test_a_recall_can_be_given_as_a_value_or_another_function():
 def test_a_column_that_no_row_has_is_answered_with_the_nearest():
     with pytest.raises(UnknownName, match="did you mean 'user_id'"):
         trial(by_user(nothing, reads=(Rows("orders", by="userid"),)), {"users": [{"id": 1}], "orders": [{"id": 1, "user_id": 1}]})
+
+
+def test_documents_belong_through_lists() -> None:
+    """As on MongoDB: a member of a list, and a field of documents in a list, is what a read finds its documents by."""
+
+    class Teams(Migration):
+        name = "teams"
+        keys = Keys("users", "_id")
+        reads = (
+            Rows("teams", by="members"),
+            Rows("visits", by="who.id", name="visits"),
+            Rows("rooms", by="_id", via="teams.rooms.id"),
+        )
+        writes = ("found",)
+
+        def migrate(self, entity: Entity) -> None:
+            found = {name: [row["_id"] for row in entity.rows(name)] for name in ("teams", "visits", "rooms")}
+            entity.create("found", {"_id": entity.key, **found})
+
+    result = trial(
+        Teams,
+        {
+            "users": [{"_id": 1}, {"_id": 2}],
+            "teams": [{"_id": "a", "members": [1, 2], "rooms": [{"id": "x"}, {"id": "y"}]}, {"_id": "b", "members": 2}],
+            "visits": [{"_id": "v", "who": [{"id": 2}, {"name": "nobody"}]}, {"_id": "w", "who": {"id": 1}}],
+            "rooms": [{"_id": "x"}, {"_id": "y"}, {"_id": "z"}],
+        },
+    )
+    assert result.tables["found"] == [
+        {"_id": 1, "teams": ["a"], "visits": ["w"], "rooms": ["x", "y"]},
+        {"_id": 2, "teams": ["a", "b"], "visits": ["v"], "rooms": ["x", "y"]},
+    ]
