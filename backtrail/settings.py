@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from urllib.parse import unquote_plus
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -62,6 +63,8 @@ def _database_url(url: str) -> str:
     if scheme == "sqlite":
         return _sqlite_url(rest)
     _check_hosts(rest, example=DATABASES[scheme])
+    if scheme.startswith("mongodb"):
+        _check_name(rest, example=DATABASES[scheme])
     if scheme.startswith("postgres"):
         scheme = "postgresql"  # one spelling, so that two commands of one database share its broker
     return f"{scheme}://{rest}"
@@ -105,6 +108,17 @@ def _check_hosts(rest: str, *, example: str) -> None:
         match = _HOST.match(host)
         if match is None or int(match["port"] or 0) > 65535:
             raise ValueError(f"has no proper host and port: write {example}, special characters of a password as %XX")
+
+
+def _check_name(rest: str, *, example: str) -> None:
+    """Refuses a path that can be no database of MongoDB: it is the rest of a password, or a port in the wrong place."""
+    path = rest.partition("/")[2].partition("?")[0]
+    if "@" in path:
+        raise ValueError(f"has an @ in the name of the database: write {example}, special characters of a password as %XX")
+    if re.search(r":\d*\Z", path):
+        raise ValueError(f"has a port after the database: write {example}")
+    if re.search(r"""[/\\. "$:\0]""", unquote_plus(path)):
+        raise ValueError(f'names no database that can be, for a name has none of / \\ . : $ " and space: write {example}')
 
 
 def _sqlite_url(rest: str) -> str:

@@ -208,31 +208,37 @@ class Attempt:
         pending: list[tuple[str, RecallNeeded]] = []
         for job in jobs:
             try:
-                job.decision, job.plan = self._decided(job, recalls.get(job.text), recorded=recorded)
+                job.decision = self._decided(job, recalls.get(job.text), recorded=recorded)
             except RecallNeeded as needed:
                 pending.append((job.text, needed))
             except Quarantine as failure:
                 job.fail_late(self.begin, failure)
         if pending:
+            # All of it is decided anew when they are known, so nothing is encoded before.
             raise RecallsPending(pending)
+        for job in jobs:
+            if job.decision is not None and job.failure is None:
+                try:
+                    job.plan = self.work.store.plan(job.decision)
+                except Quarantine as failure:
+                    job.fail_late(self.begin, failure)
 
     def _recalls(self, jobs: Sequence[Job]) -> dict[str, Any]:
         if not self.work.uses_recalls:
             return {}
         return dict(self.journal.recalls(self.tx, self.work.campaign.migration, [job.text for job in jobs]))
 
-    def _decided(self, job: Job, recalls: Any, *, recorded: bool = False) -> tuple[Decision, Plan]:
+    def _decided(self, job: Job, recalls: Any, *, recorded: bool = False) -> Decision:
         work, now = self.work, self.tx.now
         migration = work.migration
         if recorded and job.standing.begun is not None:
             now = at_time(job.standing.begun.at, now)
             migration = work.as_of(self.tx, job.standing.begun.campaign)
-        decision = decide(migration, entity(migration, job.key, now, job.rows, work.tables, recalls))
-        return decision, work.store.plan(decision)
+        return decide(migration, entity(migration, job.key, now, job.rows, work.tables, recalls))
 
     def _demand_pure(self, job: Job) -> None:
-        _, again = self._decided(job, self._recalls([job]).get(job.text), recorded=job.action == "redo")
-        if job.plan is not None and again.digest != job.plan.digest:
+        again = self._decided(job, self._recalls([job]).get(job.text), recorded=job.action == "redo")
+        if job.plan is not None and self.work.store.plan(again).digest != job.plan.digest:
             raise ImpureMigration(
                 f"{self.work.campaign.migration}: migrate decided differently on the same rows: take times from entity.now, ids from"
                 " entity.new_uuid, and anything else that is not in the rows through entity.recall"

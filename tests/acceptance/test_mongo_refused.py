@@ -22,6 +22,9 @@ ADDRESSES = [
     ("mongodb://u:s3cret@host:port/x", "port"),
     ("mongodb://u:s3cret@host/x?replicaSte=rs0&serverSelectionTimeoutMS=300", "Did you mean one of (replicaset"),
     ("mongodb://u:s3cr@et@host/x", "database_url"),
+    ("mongodb://u:s3cr@et/w@127.0.0.1:1/x", "%XX"),
+    ("mongodb://127.0.0.1/x:37117", "port after the database"),
+    ("mongodb://u:s3cret@127.0.0.1:1/admin", "MongoDB's own"),
     ("mongdb://u:s3cret@host/x", "did you mean mongodb"),
 ]
 
@@ -43,9 +46,11 @@ def test_a_standalone_server() -> None:
         world.write()
         world.populate(5)
         before = world.dump()
-        for command in (["enqueue", world.source], ["enqueue", world.source, "--dry-run"], ["worker"], ["status"]):
-            answer = world.place.refused(*command, words="mongod --replSet rs0")
-            assert "rs.initiate()" in answer.err
+        wanting = replace(world.place, database=f"{server}alone?replicaSet=rs0&serverSelectionTimeoutMS=300")
+        for place in (world.place, wanting):
+            for command in (["enqueue", world.source], ["enqueue", world.source, "--dry-run"], ["worker"], ["status"]):
+                answer = place.refused(*command, words="mongod --replSet rs0")
+                assert "rs.initiate()" in answer.err
         assert world.dump() == before
         close(server)
 

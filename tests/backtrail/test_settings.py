@@ -132,6 +132,8 @@ def test_sqlite_in_memory(url: str):
         ("POSTGRESQL://u@[::1]:5432/d", "postgresql://u@[::1]:5432/d"),
         ("mongodb://a:1,b:2/d?replicaSet=r", "mongodb://a:1,b:2/d?replicaSet=r"),
         ("mongodb+srv://u:p@h/d", "mongodb+srv://u:p@h/d"),
+        ("mongodb://u:p%40ss%2Fw@h:1/my-shop_2?authSource=admin", "mongodb://u:p%40ss%2Fw@h:1/my-shop_2?authSource=admin"),
+        ("mongodb://h/", "mongodb://h/"),
     ],
 )
 def test_database_urls(given: str, meant: str):
@@ -172,6 +174,12 @@ def test_tls_checks_certificates():
         ("database_url", "postgresql://u:s3cret/x@h/d", "%XX"),
         ("database_url", "postgresql://u:p@h:99999/d", "host:5432"),
         ("database_url", "host=h password=s3cret", "postgresql://"),
+        ("database_url", "mongodb://u:s3cret@ss/w@127.0.0.1:27017/shop", "special characters of a password as %XX"),
+        ("database_url", "mongodb+srv://u:s3cret@ss/w@h/shop", "special characters of a password as %XX"),
+        ("database_url", "mongodb://127.0.0.1/shop:37117", "has a port after the database"),
+        ("database_url", "mongodb://127.0.0.1/shop.users", "names no database that can be"),
+        ("database_url", "mongodb://127.0.0.1/my%20shop?replicaSet=r", "names no database that can be"),
+        ("database_url", "mongodb://127.0.0.1/a/b", "names no database that can be"),
         ("database_url", "u:s3cret@h/d", "is no URL"),
         ("database_url", "sqlite://data.db", "sqlite:///relative.db"),
         ("database_url", "sqlite:////tmp", "is a folder"),

@@ -256,7 +256,7 @@ def test_mixed_types_of_two_sources_are_refused(everywhere: Engine) -> None:
     everywhere.table("b", k=str)
     everywhere.add("a", (1,), (2,))
     everywhere.add("b", ("2",), ("3",))
-    with pytest.raises(UsageError, match=r"keys of mixed type.* int and text: .*key="):
+    with pytest.raises(UsageError, match=r"keys of mixed type.*\bint\b.*\btext\b.*key="):
         everywhere.open(migration(nothing, keys=(Keys("a", "k"), Keys("b", "k"))), "migrate")
     cls = migration(nothing, keys=(Keys("a", "k", key=str), Keys("b", "k", key=str)))
     assert everywhere.migrate(cls)["state"] == "completed"

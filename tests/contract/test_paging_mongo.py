@@ -316,3 +316,26 @@ def test_pages_enter_the_index(on_mongo: Engine, columns: tuple[str, ...], field
         more = list(database["system.profile"].find({"op": "getmore", "ns": f"{database.name}.t"}))
     assert f"IXSCAN {{ {field}: 1" in one["planSummary"], one["planSummary"]
     assert sum(each["keysExamined"] for each in (one, *more)) <= 110
+
+
+def test_documents_without_a_key_are_counted_by_collection(on_mongo: Engine) -> None:
+    """Null and absent, in each source and in several, united or with `key=`; a partly null key is one."""
+    with on_mongo.database() as database:
+        database["a"].insert_many([{"u": 1}, {"u": 2}, {"u": None}, {}, {"x": 1}])
+        database["b"].insert_many([{"u": 2}, {"u": None}, {"u": 3, "v": None}])
+    for key in (None, lambda value: value):
+        cls = migration(lambda entity: None, keys=(Keys("a", "u", key=key), Keys("b", "u", key=key)))
+        census = on_mongo.store.census(cls)
+        assert (census.null, census.nulls) == (4, {"a": 3, "b": 1})
+    cls = migration(lambda entity: None, keys=Keys("b", "u", "v"))
+    assert (on_mongo.store.census(cls).total, on_mongo.store.census(cls).nulls) == (2, {"b": 1})
+
+
+def test_the_message_says_where_each_type_is(on_mongo: Engine) -> None:
+    """With several sources, whoever is to mend it must know in which."""
+    with on_mongo.database() as database:
+        database["a"].insert_many([{"u": 1}, {"u": 2}])
+        database["b"].insert_many([{"u": 1}, {"u": "x"}])
+    cls = migration(lambda entity: None, keys=(Keys("a", "u"), Keys("b", "u")))
+    with pytest.raises(UsageError, match=r"\(int in a\.u, b\.u; text in b\.u\)"):
+        on_mongo.store.census(cls)

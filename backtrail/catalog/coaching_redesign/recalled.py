@@ -10,8 +10,11 @@ from backtrail import Entity, Row
 from backtrail.catalog.coaching_redesign.excerpt import excerpt
 from backtrail.catalog.coaching_redesign.titles import make_titles
 
-TOGETHER = 25
-"""Sessions in one recall: few round trips for a user with many, and a new session asks only for its own part anew."""
+TOGETHER = 100
+"""Sessions in one recall. A user's recalls come one after the other, and for each the whole batch is decided anew: hardly anybody has two.
+
+No more, because a new session asks for all of its own part again, and what is made so far is lost when the process ends.
+"""
 
 
 def titles(user: Entity, sessions: Sequence[Row]) -> dict[Any, str]:

@@ -21,6 +21,15 @@ KeyList = str | Mapping[str, Any] | Sequence[tuple[str, Any]]
 IndexWish = KeyList | Mapping[str, Any]
 """The keys of an index, or a mapping with `keys`, perhaps `name`, and options."""
 
+OF_SQL = {
+    *("create_table", "drop_table", "rename_table", "add_column", "drop_column", "alter_column", "batch_alter_table"),
+    *("create_foreign_key", "create_unique_constraint", "create_check_constraint", "create_primary_key", "drop_constraint"),
+    *("bulk_insert", "get_bind"),
+}
+"""Operations of SQL databases: whoever asks for one has another kind of database in mind."""
+
+EXAMPLE = """{"create": "quotes"}, undo={"drop": "quotes"}"""
+
 
 class DocumentSchema:
     """Operations that are only recorded: create_collection, create_index, set_validator, insert and execute."""
@@ -38,6 +47,10 @@ class DocumentSchema:
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in OF_SQL:
+            raise AuthorMistake(
+                f"schema has no {name!r} on MongoDB: this looks like a migration of SQL; on MongoDB there are {', '.join(self.OPERATIONS)}"
+            )
         raise AuthorMistake(f"schema has no {name!r} on MongoDB: there are {', '.join(self.OPERATIONS)}")
 
     def finish(self) -> None:
@@ -102,6 +115,8 @@ class DocumentSchema:
         if undo is None:
             raise AuthorMistake("execute(…) in expand needs undo=…: the command that takes it back, or () if it leaves nothing")
         back = [undo] if isinstance(undo, Mapping) else undo
+        if not all(isinstance(one, Mapping) for one in (command, *back)):  # a text is letters
+            raise AuthorMistake(f"on MongoDB execute takes a command, and undo= one or several, as in {EXAMPLE}")
         step = self._step("execute", None, [command])
         if self._earlier.has(step):
             return
@@ -122,8 +137,11 @@ class DocumentSchema:
 
     def _add_index(self, step: Step, facts: Facts, spec: Document) -> None:
         keys = list(spec["key"].items())
-        if spec["name"] in facts.indexes or keys in facts.indexes.values():
+        if spec["name"] in facts.indexes:
             raise UsageError(f"{step}: {THERE}")
+        other = next((name for name, there in facts.indexes.items() if there == keys), None)
+        if other is not None:
+            raise UsageError(f"{step}: the index {other} has the same keys: {THERE}")
         facts.indexes[spec["name"]] = keys
 
 

@@ -1,4 +1,4 @@
-"""One BSON document as bytes: read in pieces and put together again, every byte that nobody touches as it was.
+"""One BSON document as bytes: read in pieces and put together again.
 
 The layout is that of bsonspec.org, version 1.1. Names are text with `surrogateescape`, so that a name that is no UTF-8 survives.
 """
@@ -6,15 +6,12 @@ The layout is that of bsonspec.org, version 1.1. Names are text with `surrogatee
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 DOCUMENT, ARRAY, BINARY, NULL = 0x03, 0x04, 0x05, 0x0A
 
 EMPTY_DOCUMENT = b"\x05\0\0\0\0"
-
-MAX_FILL = 1_500_000
-"""As many nulls MongoDB puts into a list at most, to reach an index beyond its end."""
 
 
 class Element(NamedTuple):
@@ -147,10 +144,21 @@ def _end(raw: bytes) -> int:
 def element_bytes(element: Element) -> bytes:
     """The field as it stands in a document."""
     name, kind, data = element
-    encoded = name.encode("utf-8", "surrogateescape")
-    if 0 in encoded:
+    return b"%c%b%b" % (kind, _names.get(name) or _name(name), data)
+
+
+_names: dict[str, bytes] = {}
+
+
+def _name(name: str) -> bytes:
+    """The name as it stands in a document, with its NUL."""
+    encoded = name.encode("utf-8", "surrogateescape") + b"\0"
+    if encoded.index(0) < len(encoded) - 1:
         raise ValueError("the name of a field cannot hold NUL")
-    return b"%c%b\0%b" % (kind, encoded, data)
+    if len(_names) >= _MAX_HEADS:
+        _names.clear()  # as above
+    _names[name] = encoded
+    return encoded
 
 
 def join(elements: Iterable[Element]) -> bytes:
@@ -164,7 +172,7 @@ def is_index(part: str) -> bool:
     return part.isascii() and part.isdigit() and (part == "0" or part[0] != "0")
 
 
-def _place(holder: Sequence[Element], part: str, *, listed: bool) -> int | None:
+def place(holder: Sequence[Element], part: str, *, listed: bool) -> int | None:
     """Where the part of a path is among the fields; None where it is not."""
     if listed:
         return int(part) if is_index(part) and int(part) < len(holder) else None
@@ -179,7 +187,7 @@ def find(raw: bytes, path: Sequence[str]) -> Element | None:
             return None
         if found.kind == ARRAY:
             inner = split(found.data)
-            at = _place(inner, part, listed=True)
+            at = place(inner, part, listed=True)
             found = None if at is None else inner[at]
         else:
             found = first(found.data, part)
@@ -226,87 +234,10 @@ def _members(array: Element, rest: Sequence[str]) -> Iterator[Element]:
     for member in members:
         if member.kind == DOCUMENT:
             yield from _inside(member.data, rest)
-    at = _place(members, rest[0], listed=True)
+    at = place(members, rest[0], listed=True)
     if at is None:
         return
     if len(rest) == 1:
         yield members[at]  # a list at a place in a list stands for itself only
     else:
         yield from _along(members[at], rest[1:])
-
-
-def with_id_first(raw: bytes) -> bytes:
-    """The document with `_id` before the other fields, as the server stores it."""
-    elements = split(raw)
-    at = _place(elements, "_id", listed=False)
-    if not at:  # there already, or nowhere
-        return raw
-    return join([elements[at], *elements[:at], *elements[at + 1 :]])
-
-
-def copied(
-    raw: bytes, *, unset: Collection[str] = (), rename: Mapping[str, str] | None = None, set: Sequence[Element] = ()
-) -> bytes:
-    """The document with other fields, in the order unset, rename, set; every other byte as it was.
-
-    Args:
-        raw: the document.
-        unset: names and dotted paths that go, with all duplicates; in lists null takes the place.
-        rename: new names of the document's own fields, which keep their place.
-        set: fields whose names may be dotted paths; they keep the place of the first of that name, further ones go, new ones come last.
-
-    Raises:
-        ValueError: a path to be set leads through a value that can hold no field.
-    """
-    elements = split(raw)
-    for name in unset:
-        elements = _without(elements, name.split("."), listed=False)
-    if rename:
-        elements = [element._replace(name=rename.get(element.name, element.name)) for element in elements]
-    for name, kind, data in set:
-        elements = _with(elements, name.split("."), Element("", kind, data), listed=False)
-    return join(elements)
-
-
-def _without(holder: list[Element], path: Sequence[str], *, listed: bool) -> list[Element]:
-    at = _place(holder, path[0], listed=listed)
-    if at is None:
-        return holder
-    element = holder[at]
-    if len(path) > 1:
-        if element.kind not in (DOCUMENT, ARRAY):
-            return holder
-        inner = _without(split(element.data), path[1:], listed=element.kind == ARRAY)
-        return [*holder[:at], Element(element.name, element.kind, join(inner)), *holder[at + 1 :]]
-    if listed:
-        return [*holder[:at], Element(element.name, NULL, b""), *holder[at + 1 :]]
-    return [element for element in holder if element.name != path[0]]
-
-
-def _with(holder: list[Element], path: Sequence[str], value: Element, *, listed: bool) -> list[Element]:
-    part = path[0]
-    if listed and not is_index(part):
-        raise ValueError(f"{part!r} is no place in a list")
-    at = _place(holder, part, listed=listed)
-    if at is None:
-        filled = _filled(holder, int(part)) if listed else holder
-        return [*filled, _into(Element(part, DOCUMENT, EMPTY_DOCUMENT), path[1:], value)]
-    rest = holder[at + 1 :]
-    if not listed and len(path) == 1:
-        rest = [element for element in rest if element.name != part]  # the new value must be the one that is read
-    return [*holder[:at], _into(holder[at], path[1:], value), *rest]
-
-
-def _into(element: Element, rest: Sequence[str], value: Element) -> Element:
-    """The element with the value put at the rest of the path in it."""
-    if not rest:
-        return Element(element.name, value.kind, value.data)
-    if element.kind not in (DOCUMENT, ARRAY):
-        raise ValueError(f"no field {rest[0]!r} can be in a value that is neither a document nor a list")
-    return Element(element.name, element.kind, join(_with(split(element.data), rest, value, listed=element.kind == ARRAY)))
-
-
-def _filled(holder: list[Element], size: int) -> list[Element]:
-    if size - len(holder) > MAX_FILL:
-        raise ValueError(f"a list would need more than {MAX_FILL} nulls to reach a place in it")
-    return [*holder, *(Element(str(at), NULL, b"") for at in range(len(holder), size))]

@@ -77,6 +77,58 @@ _NOT_STORABLE = {
     56: "an empty field name",
 }
 _NOT_IN_TRANSACTION = {263, 166}
+_NAMES = {
+    1: "InternalError",
+    4: "NoSuchKey",
+    5: "GraphContainsCycle",
+    6: "HostUnreachable",
+    7: "HostNotFound",
+    8: "UnknownError",
+    9: "FailedToParse",
+    14: "TypeMismatch",
+    15: "Overflow",
+    16: "InvalidLength",
+    20: "IllegalOperation",
+    24: "LockTimeout",
+    40: "ConflictingUpdateOperators",
+    43: "CursorNotFound",
+    50: "MaxTimeMSExpired",
+    59: "CommandNotFound",
+    61: "ShardKeyNotFound",
+    64: "WriteConcernFailed",
+    67: "CannotCreateIndex",
+    72: "InvalidOptions",
+    73: "InvalidNamespace",
+    79: "UnknownReplWriteConcern",
+    85: "IndexOptionsConflict",
+    86: "IndexKeySpecsConflict",
+    89: "NetworkTimeout",
+    91: "ShutdownInProgress",
+    96: "OperationFailed",
+    100: "UnsatisfiableWriteConcern",
+    115: "CommandNotSupported",
+    146: "ExceededMemoryLimit",
+    175: "QueryPlanKilled",
+    189: "PrimarySteppedDown",
+    225: "TransactionTooOld",
+    239: "SnapshotTooOld",
+    241: "ConversionFailure",
+    244: "TransactionAborted",
+    246: "SnapshotUnavailable",
+    251: "NoSuchTransaction",
+    262: "ExceededTimeLimit",
+    290: "TransactionExceededLifetimeLimitSeconds",
+    291: "NoQueryExecutionPlans",
+    292: "QueryExceededMemoryLimitNoDiskUseAllowed",
+    10107: "NotWritablePrimary",
+    11600: "InterruptedAtShutdown",
+    11601: "Interrupted",
+    11602: "InterruptedDueToReplStateChange",
+    13388: "StaleConfig",
+    13435: "NotPrimaryNoSecondaryOk",
+    13436: "NotPrimaryOrSecondary",
+}
+"""Names of codes that a single write can end with, as the server's list has them."""
 
 
 DRIVER = (PyMongoError, BSONError)
@@ -120,11 +172,16 @@ def _of_code(code: int, details: Mapping[str, Any], error: PyMongoError) -> Back
     if code in _OUT_OF_CACHE:
         return TooLarge("the transaction does not fit into MongoDB's cache just now")
     if code in _AGAIN or error.has_error_label("TransientTransactionError"):
-        return Retry(f"MongoDB could not do it just now (code {code}, {details.get('codeName', '')})")
+        return Retry(f"MongoDB could not do it just now (code {code}, {named(code, details)})")
     make = _MADE.get(code)
     if make is not None:
         return make(details)
-    return DatabaseFault(f"MongoDB refused it: code {code}, {details.get('codeName', 'no name')}")
+    return DatabaseFault(f"MongoDB refused it: code {code}, {named(code, details)}")
+
+
+def named(code: int, details: Mapping[str, Any]) -> str:
+    """The code's name. The server leaves it out of the errors of single writes; most codes have no other than this one."""
+    return str(details.get("codeName") or _NAMES.get(code) or f"Location{code}")
 
 
 def _duplicate(details: Mapping[str, Any]) -> BacktrailError:
@@ -176,4 +233,5 @@ _MADE: dict[int, _Make] = {
     2: lambda _: BadValue("MongoDB finds one of its values wrong"),
     26: lambda _: SchemaChanged("a collection is gone"),
     66: lambda _: BadValue("_id cannot be changed"),
+    13297: lambda _: UnsuitableDatabase("the server has a database whose name differs from the one of database_url only by case"),
 }

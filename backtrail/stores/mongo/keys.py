@@ -7,8 +7,9 @@ expression compares all of them, and uses an index too.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeGuard
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeGuard
 
 from bson.raw_bson import RawBSONDocument
 
@@ -16,7 +17,7 @@ from backtrail.errors import UsageError
 from backtrail.keys import KeyType, type_of
 from backtrail.migration import Keys
 from backtrail.stores.base import KeyCensus, KeyPage
-from backtrail.stores.mongo.document import Element, everything, find, join
+from backtrail.stores.mongo.document import Element, everything, find, first, join
 from backtrail.stores.mongo.record import equal_form, only
 from backtrail.stores.mongo.values import decode, encode, key_kind, key_value
 
@@ -149,78 +150,103 @@ def projected(keys: Keys) -> dict[str, Any]:
 
 
 def census_pipeline(sources: Sequence[Keys]) -> list[dict[str, Any]]:
-    """What counts the sources' different keys and documents by the types of the keys' parts, with an example of each."""
-    first, *others = sources
-    pipeline = _keyed(first)
-    for other in others:
-        pipeline.append({"$unionWith": {"coll": other.table, "pipeline": _keyed(other)}})
-    types = {f"c{at}": {"$type": f"$_id.c{at}"} for at in range(len(first.columns))}
-    if len(sources) > 1 or first.columns != ("_id",):
-        pipeline.append({"$group": {"_id": "$key", "documents": {"$sum": 1}}})
+    """What counts the sources' different keys by the types of their parts, with an example, and says which source has documents of each."""
+    one, *others = sources
+    pipeline = _keyed(one, 0)
+    for number, other in enumerate(others, 1):
+        pipeline.append({"$unionWith": {"coll": other.table, "pipeline": _keyed(other, number)}})
+    if others:
+        pipeline += [
+            {"$group": {"_id": {"key": "$key", "source": "$source"}, "documents": {"$sum": 1}}},
+            {"$group": {"_id": "$_id.key", "in": {"$push": {"source": "$_id.source", "documents": "$documents"}}}},
+        ]
     else:
-        pipeline.append({"$project": {"_id": "$key", "documents": {"$literal": 1}}})
-    by_type = {"_id": types, "keys": {"$sum": 1}, "documents": {"$sum": "$documents"}, "example": {"$first": "$_id"}}
-    return [*pipeline, {"$group": by_type}]
+        alone = {"_id": "$key", "documents": {"$literal": 1}}
+        once = {"$project": alone} if one.columns == ("_id",) else {"$group": {"_id": "$key", "documents": {"$sum": 1}}}
+        pipeline += [once, {"$project": {"in": [{"source": {"$literal": 0}, "documents": "$documents"}]}}]
+    types = {f"c{at}": {"$type": f"$_id.c{at}"} for at in range(len(one.columns))}
+    by_type = {"_id": types, "keys": {"$sum": 1}, "example": {"$first": "$_id"}}
+    return [*pipeline, {"$group": {**by_type, "in": {"$first": "$in"}, "sources": {"$addToSet": "$in.source"}}}]
 
 
-def _keyed(keys: Keys) -> list[dict[str, Any]]:
+def _keyed(keys: Keys, number: int) -> list[dict[str, Any]]:
     condition = RawBSONDocument(join(where(keys)))
     # Null where it is absent, so that both are one key.
     key = {f"c{at}": {"$ifNull": [f"${name}", None]} for at, name in enumerate(keys.columns)}
-    return [{"$match": condition}, {"$project": {"_id": 0, "key": key}}]
+    return [{"$match": condition}, {"$project": {"_id": 0, "key": key, "source": {"$literal": number}}}]
 
 
-def totals(groups: Sequence[bytes], parts: int) -> tuple[int, int]:
-    """How many keys the census found, and how many documents without one."""
-    keys = null = 0
-    for raw in groups:
-        if any(_is_there(part) for part in _example(raw, parts)):
-            keys += _number(raw, "keys")
-        else:
-            null += _number(raw, "documents")
-    return keys, null
+class Group(NamedTuple):
+    """The keys whose parts have the same types: how many, one of them, and which sources have some."""
+
+    keys: int
+    example: list[Element | None]
+    sources: set[int]
+    documents: dict[int, int]
+    """The documents of the example by source: all, where the example is the key that is none."""
+
+    @property
+    def is_key(self) -> bool:
+        """Whether not all of the key is null."""
+        return any(map(_is_there, self.example))
 
 
-def _example(raw: bytes, parts: int) -> list[Element | None]:
-    return [find(raw, ("example", f"c{at}")) for at in range(parts)]
+def groups_of(answer: Iterable[bytes], parts: int) -> list[Group]:
+    """What the census pipeline gave."""
+    found = []
+    for raw in answer:
+        said = {name: decode(element) for name in ("keys", "in", "sources") if (element := first(raw, name)) is not None}
+        example = [find(raw, ("example", f"c{at}")) for at in range(parts)]
+        sources = {number for numbers in said["sources"] for number in numbers}
+        found.append(Group(said["keys"], example, sources, {one["source"]: one["documents"] for one in said["in"]}))
+    return found
 
 
 def _is_there(part: Element | None) -> TypeGuard[Element]:
     return part is not None and part.kind not in {0x0A, 0x06}
 
 
-def counted(sources: Sequence[Keys], groups: Sequence[bytes], name: str) -> KeyCensus:
-    """What the census pipeline found in the sources.
+def totals(sources: Sequence[Keys], groups: Sequence[Group]) -> tuple[int, dict[str, int]]:
+    """How many keys there are, and how many documents have none, by collection."""
+    nulls: Counter[str] = Counter()
+    for group in groups:
+        if not group.is_key:
+            nulls.update({sources[number].table: count for number, count in group.documents.items()})
+    return sum(group.keys for group in groups if group.is_key), dict(nulls)
+
+
+def counted(sources: Sequence[Keys], groups: Sequence[Group], name: str) -> KeyCensus:
+    """What the census found in the sources.
 
     Raises:
         UsageError: keys of mixed type, or of one that can be no key.
     """
-    keys = sources[0]
-    kinds: list[set[KeyType]] = [set() for _ in keys.columns]
-    for raw in groups:
-        for at, part in enumerate(_example(raw, len(keys.columns))):
+    types = []
+    for at in range(len(sources[0].columns)):
+        kinds: dict[KeyType, set[int]] = {}
+        for group in groups:
+            part = group.example[at]
             if _is_there(part):
-                kinds[at].add(key_kind(part))
-    total, null = totals(groups, len(keys.columns))
-    columns = [" and ".join(f"{one.table}.{one.columns[at]}" for one in sources) for at in range(len(keys.columns))]
-    return KeyCensus(total, null, tuple(_one_kind(*both, name) for both in zip(kinds, columns, strict=True)))
+                kinds.setdefault(key_kind(part), set()).update(group.sources)
+        columns = {
+            kind: ", ".join(f"{sources[number].table}.{sources[number].columns[at]}" for number in sorted(numbers))
+            for kind, numbers in kinds.items()
+        }
+        types.append(_one_kind(columns, name))
+    total, nulls = totals(sources, groups)
+    return KeyCensus(total, sum(nulls.values()), tuple(types), nulls)
 
 
-def _number(raw: bytes, name: str) -> int:
-    element = find(raw, (name,))
-    return 0 if element is None else int(decode(element))
-
-
-def _one_kind(kinds: set[KeyType], where_: str, name: str) -> KeyType:
-    if kinds == {"int", "number"}:
+def _one_kind(kinds: Mapping[KeyType, str], name: str) -> KeyType:
+    """The type of a part of the keys, of which it is known where each type was found."""
+    if kinds.keys() == {"int", "number"}:
         return "number"  # one type to MongoDB, and to whoever writes them
     if len(kinds) > 1:
-        raise UsageError(
-            f"{name}: keys of mixed type in {where_}: {' and '.join(sorted(kinds))}: give Keys(…, key=) to make them alike"
-        )
-    if kinds == {"other"}:
-        raise UsageError(f"{name}: values of {where_} are lists, documents or the like, and no keys: give Keys(…, key=)")
-    return kinds.pop() if kinds else "text"
+        said = "; ".join(f"{kind} in {where_}" for kind, where_ in sorted(kinds.items()))
+        raise UsageError(f"{name}: keys of mixed type ({said}): give Keys(…, key=) to make them alike, as docs/mongodb.md shows")
+    if "other" in kinds:
+        raise UsageError(f"{name}: values of {kinds['other']} are lists, documents or the like, and no keys: give Keys(…, key=)")
+    return next(iter(kinds), "text")
 
 
 def mapped_types(keys: Sequence[Any], table: str) -> tuple[KeyType, ...]:

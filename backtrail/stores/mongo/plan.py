@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bson import ObjectId
@@ -12,7 +12,8 @@ from backtrail.changes import Create, Decision, Delete, Update
 from backtrail.entity import NewRow, Row, note_json
 from backtrail.errors import AuthorMistake, BadValue
 from backtrail.stores.base import Plan, Write
-from backtrail.stores.mongo.document import DOCUMENT, EMPTY_DOCUMENT, Element, copied, find, join, with_id_first
+from backtrail.stores.mongo.document import DOCUMENT, Element, find, join
+from backtrail.stores.mongo.edited import changed, copied, id_first
 from backtrail.stores.mongo.record import MongoRecord, only
 from backtrail.stores.mongo.values import decode, encode
 
@@ -74,24 +75,28 @@ def _write(change: Create | Update | Delete) -> Write | None:
 def _create(change: Create) -> Write:
     if any(name.startswith("_id.") for name in change.values):
         raise AuthorMistake(f"a path into the _id of {change.table}: give `_id` as a whole")
-    base = EMPTY_DOCUMENT
+    base: list[Element] = []
     if change.source is not None:
         assert isinstance(change.source, MongoRecord)  # noqa: S101 -- as above
-        base = copied(change.source.raw, unset=change.unset, rename=change.rename)
+        base = changed(change.source.fields, unset=change.unset, rename=change.rename)
     cells = [_cell(name, value) for name, value in change.values.items()]
+    known = [cell for cell in cells if isinstance(cell, Element)]
+    key = own_key(change.row)
     # Paths that lead nowhere show now, when they concern one entity alone.
-    document(base, [cell for cell in cells if isinstance(cell, Element)], change.table)
-    return Write("create", change.table, tuple(change.values), [base, *cells], row=change.row)
+    whole = document(base, known if key is None else [*known, key._replace(name="_id")], change.table)
+    if len(known) < len(cells):
+        return Write("create", change.table, tuple(change.values), [join(base), *cells], row=change.row)
+    return Write("create", change.table, (), [whole], row=change.row)
 
 
-def document(base: bytes, elements: Sequence[Element], collection: str) -> bytes:
-    """The document that is made of another one by setting these fields, its `_id` first.
+def document(base: Iterable[Element], elements: Sequence[Element], collection: str) -> bytes:
+    """The document that is made of another one's fields by setting these, its `_id` first.
 
     Raises:
         BadValue: a path leads through a value that can hold no field.
     """
     try:
-        return with_id_first(copied(base, set=elements))
+        return join(id_first(changed(base, set=elements)))
     except ValueError as error:
         raise BadValue(f"{collection}: {error}") from None
 
@@ -109,7 +114,9 @@ def _update(change: Update, record: MongoRecord) -> Write | None:
         _demand_path(record.collection, name)
     if not cells:
         return None
-    document(record.raw, [cell for cell in cells.values() if isinstance(cell, Element) and "." in cell.name], record.collection)
+    deep = [cell for cell in cells.values() if isinstance(cell, Element) and "." in cell.name]
+    if deep:
+        document(record.fields, deep, record.collection)  # as above
     return Write("update", record.collection, tuple(cells), list(cells.values()), ref=record.ref, record=record)
 
 
@@ -191,9 +198,21 @@ def own_key(row: NewRow) -> Element | None:
         value = change.values["_id"]
         return encode(value, lambda inner: row_key(inner, {}), "_id") if not isinstance(value, NewRow) else own_key(value)
     source = change.source
-    if isinstance(source, MongoRecord) and "_id" not in change.unset and "_id" not in change.rename and source.has("_id"):
+    return _copied_key(change, source) if isinstance(source, MongoRecord) else None
+
+
+def _copied_key(change: Create, source: MongoRecord) -> Element | None:
+    if not any(name.partition(".")[0] == "_id" for name in (*change.unset, *change.rename, *change.rename.values())):
         return source.key
-    return None
+    fields = changed(source.fields, unset=change.unset, rename=change.rename)
+    return next((field for field in fields if field.name == "_id"), None)
+
+
+def namesake(row: NewRow) -> NewRow:
+    """The new row whose `_id` this one has too; itself where it has one of its own."""
+    while (change := row.change) is not None and isinstance(value := change.values.get("_id"), NewRow):
+        row = value
+    return row
 
 
 _Keyed = Callable[[object], Element | None]

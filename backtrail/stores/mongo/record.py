@@ -10,7 +10,7 @@ from typing import Any
 
 from backtrail.entity import Record
 from backtrail.image import Image, Ref, Shape
-from backtrail.stores.mongo.document import ARRAY, DOCUMENT, Element, find, join, split
+from backtrail.stores.mongo.document import ARRAY, DOCUMENT, Element, first, join, split
 from backtrail.stores.mongo.values import decode, key_value
 
 _TYPE_ORDER = {
@@ -27,31 +27,50 @@ _SAME_TYPE = {0x01: 0x10, 0x12: 0x10, 0x13: 0x10, 0x0E: 0x02}
 class MongoRecord(Record):
     """A document."""
 
-    __slots__ = ("_elements", "collection", "raw", "whole")
+    __slots__ = ("_elements", "_fields", "_key", "_ref", "collection", "raw", "whole")
 
     def __init__(self, collection: str, raw: bytes, *, whole: bool = True) -> None:
         self.collection = collection
         self.raw = raw
         self.whole = whole
+        # Each is made when needed: most records are only read, and many not even that.
+        self._fields: list[Element] | None = None
         self._elements: dict[str, Element] | None = None
+        self._key: Element | None = None
+        self._ref: Ref | None = None
+
+    @property
+    def fields(self) -> list[Element]:
+        """The document's fields in order, duplicates among them; not to be changed."""
+        if self._fields is None:
+            self._fields = split(self.raw)
+        return self._fields
 
     @property
     def elements(self) -> dict[str, Element]:
         """The document's fields by name; of several of one name the first, which is the one that MongoDB reads."""
         if self._elements is None:
-            self._elements = {element.name: element for element in reversed(split(self.raw))}
-            # Reversed twice, so that the order is the document's.
-            self._elements = dict(reversed(self._elements.items()))
+            self._elements = {element.name: element for element in self.fields}
+            if len(self._elements) < len(self.fields):
+                self._elements = {element.name: element for element in reversed(self.fields)}
+                # Reversed twice, so that the order is the document's.
+                self._elements = dict(reversed(self._elements.items()))
         return self._elements
 
     @property
     def key(self) -> Element:
         """The document's `_id`."""
-        return self.elements["_id"]
+        if self._key is None:
+            self._key = first(self.raw, "_id")  # before all others, so that no other is looked at
+            if self._key is None:
+                raise KeyError("_id")
+        return self._key
 
     @property
-    def ref(self) -> Ref:  # type: ignore[override] # made when needed: most records are only read
-        return Ref(self.collection, key_of_ref(self.key))
+    def ref(self) -> Ref:  # type: ignore[override] # as above
+        if self._ref is None:
+            self._ref = Ref(self.collection, key_of_ref(self.key))
+        return self._ref
 
     def names(self) -> Sequence[str]:
         return tuple(self.elements)
@@ -84,7 +103,7 @@ def key_from_ref(text: str) -> Element:
 
 def ref_of(collection: str, raw: bytes) -> Ref:
     """The ref of a document."""
-    key = find(raw, ("_id",))
+    key = first(raw, "_id")
     if key is None:
         raise ValueError("a document without _id")
     return Ref(collection, key_of_ref(key))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -33,6 +34,7 @@ from backtrail.stores.mongo.abandoned import Abandoned
 from backtrail.stores.mongo.connection import connected
 from backtrail.stores.mongo.document import DOCUMENT, Element, split
 from backtrail.stores.mongo.errors import DRIVER, translate
+from backtrail.stores.mongo.examined import demand_sound
 from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, order_of, shape_of
 from backtrail.stores.mongo.transaction import MongoTransaction, RawCollection
 from backtrail.stores.mongo.values import encode, show
@@ -167,10 +169,7 @@ class MongoStore(Store):
                 raise UsageError(f"{error}; if {migration.name} adds it, run: backtrail expand {migration.name}") from error
             self._demand_writable(name)
         for invariant in migration.invariants:
-            if isinstance(invariant.query, str):
-                raise UsageError(
-                    f"{migration.name}: the invariant {invariant.name!r} is SQL: on MongoDB it is [stages …] and collection="
-                )
+            demand_sound(self.database, invariant, self.collections(), migration.name)
 
     def _demand(self, name: str) -> None:
         if name not in self.collections():
@@ -206,19 +205,22 @@ class MongoStore(Store):
         if len(set(types)) > 1:
             said = " and ".join(" + ".join(one) for one in dict.fromkeys(types))
             raise UsageError(f"{migration.name}: keys of mixed type, {said}: give Keys(…, key=) to make them alike")
-        return KeyCensus(sum(one.total for one in found), sum(one.null for one in found), types[0] if types else ("text",))
+        nulls = sum((Counter(one.nulls) for one in found), Counter[str]())
+        return KeyCensus(sum(one.total for one in found), nulls.total(), types[0] if types else ("text",), dict(nulls))
 
     def _count(self, sources: Sequence[Keys], name: str) -> KeyCensus:
+        return key_pages.counted(sources, self._groups(sources), name)
+
+    def _groups(self, sources: Sequence[Keys]) -> list[key_pages.Group]:
         pipeline = key_pages.census_pipeline(sources)
-        groups = self.raw(sources[0].table).aggregate(pipeline, allowDiskUse=True, collation=SIMPLE)
-        return key_pages.counted(sources, [bytes(one.raw) for one in groups], name)
+        answer = self.raw(sources[0].table).aggregate(pipeline, allowDiskUse=True, collation=SIMPLE)
+        return key_pages.groups_of((bytes(one.raw) for one in answer), len(sources[0].columns))
 
     def _mapped(self, keys: Keys) -> KeyCensus:
-        groups = list(self.raw(keys.table).aggregate(key_pages.census_pipeline([keys]), allowDiskUse=True, collation=SIMPLE))
-        total, null = key_pages.totals([bytes(one.raw) for one in groups], len(keys.columns))
+        total, nulls = key_pages.totals([keys], self._groups([keys]))
         with self.transaction(write=False) as tx:
             some = self.page(tx, [keys], 0, None, 1000).keys
-        return KeyCensus(total, null, key_pages.mapped_types(some, keys.table))
+        return KeyCensus(total, sum(nulls.values()), key_pages.mapped_types(some, keys.table), nulls)
 
     def page(self, tx: Transaction, keys: Sequence[Keys], source: int, after: str | None, limit: int) -> KeyPage:
         one = keys[source]

@@ -24,7 +24,8 @@ from backtrail.image import Image, Ref, Written
 from backtrail.migration import Invariant, Keys, Rows
 from backtrail.stores.base import Earlier, Put, Rowsets, Transaction, Write
 from backtrail.stores.mongo import commands, plan
-from backtrail.stores.mongo.document import ARRAY, DOCUMENT, Element, copied, everything, join, split
+from backtrail.stores.mongo.document import ARRAY, DOCUMENT, Element, everything, first, join, split
+from backtrail.stores.mongo.edited import copied, with_id
 from backtrail.stores.mongo.errors import DENIED
 from backtrail.stores.mongo.keys import asked
 from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, only, order_of, ref_of, shape_of
@@ -242,8 +243,12 @@ def _asked(by: Sequence[str], wanted: Sequence[Parts]) -> RawBSONDocument:
     return RawBSONDocument(join(asked(by, [parts for parts in wanted if all(part.kind != REGEX for part in parts)])))
 
 
-def _forms(by: Sequence[str], raw: bytes) -> Iterator[tuple[Any, ...]]:
+def _forms(by: Sequence[str], raw: bytes) -> Iterable[tuple[Any, ...]]:
     """What the document's fields are equal to, in the form by which owners are looked up."""
+    if len(by) == 1 and "." not in by[0]:
+        element = first(raw, by[0])
+        if element is None or element.kind != ARRAY:
+            return ((equal_form(element),),)
     each = [[equal_form(element) for element in everything(raw, name.split("."))] or [None] for name in by]
     return product(*each)
 
@@ -279,15 +284,20 @@ def _given(writes: Sequence[Write]) -> dict[int, Element]:
     given: dict[int, Element] = {}
     for write in writes:
         if write.op == "create" and write.row is not None:
-            given[id(write.row)] = plan.own_key(write.row) or plan.new_key()
+            first_ = plan.namesake(write.row)
+            if id(first_) not in given:
+                given[id(first_)] = plan.own_key(first_) or plan.new_key()
+            given[id(write.row)] = given[id(first_)]
     return given
 
 
 def _document(write: Write, given: Mapping[int, Element]) -> bytes:
     base, *cells = write.cells
+    key = given[id(write.row)]._replace(name="_id")
+    if not cells:
+        return with_id(base, key)
     elements = [plan.resolved(cell, given) for cell in cells]
-    key = given[id(write.row)]
-    return plan.document(base, [*elements, Element("_id", key.kind, key.data)], write.table)
+    return plan.document(split(base), [*elements, key], write.table)
 
 
 def _update(write: Write, given: Mapping[int, Element]) -> tuple[Element, bytes]:
@@ -302,7 +312,9 @@ def _changes(write: Write, given: Mapping[int, Element]) -> tuple[list[Element],
 
 
 def _keyed(document: bytes) -> tuple[Element, bytes]:
-    return split(document)[0], document
+    key = first(document, "_id")
+    assert key is not None  # noqa: S101 -- every document that is written was given one
+    return key, document
 
 
 def _updated(write: Write, given: Mapping[int, Element]) -> bytes:

@@ -70,7 +70,7 @@ def test_a_title_that_is_no_text_stays_and_is_noted():
 
 
 def test_many_sessions_are_recalled_in_parts():
-    """One recall holds 25 sessions: another one later asks only for the last part anew."""
+    """One recall holds 100 sessions: another one later asks only for the last part anew."""
     asked: dict[str, int] = {}
 
     def counting(label: str) -> Any:
@@ -80,12 +80,12 @@ def test_many_sessions_are_recalled_in_parts():
 
         return called
 
-    sessions = [session(_id=oid(1000 + number)) for number in range(60)]
+    sessions = [session(_id=oid(1000 + number)) for number in range(210)]
     result = tried(
         {"session_insights": sessions}, recalls={f"title:{number}": counting(f"title:{number}") for number in range(1, 5)}
     )
-    assert asked == {"title:1": 25, "title:2": 25, "title:3": 10}
-    assert [entry["title"] for entry in result.tables["entries"]][24:26] == ["title:1", "title:2"]
+    assert asked == {"title:1": 100, "title:2": 100, "title:3": 10}
+    assert [entry["title"] for entry in result.tables["entries"]][99:101] == ["title:1", "title:2"]
 
 
 def test_why_the_endpoint_was_not_used_is_a_remark():

@@ -207,8 +207,16 @@ REFUSED: dict[str, tuple[Callable[[Any], None], type[Exception], str]] = {
     "keys": (
         lambda schema: schema.create_index("people", "age", name="mine"),
         UsageError,
-        "create_index mine on people: it exists already",
+        "create_index mine on people: the index age_1 has the same keys: it exists already",
     ),
+    "a command of SQL": (
+        lambda schema: schema.execute("CREATE TABLE t (a int)", undo="DROP TABLE t"),
+        AuthorMistake,
+        "on MongoDB execute takes a command, and undo= one or several, as in {",
+    ),
+    "an undo of SQL": (lambda schema: schema.execute({"ping": 1}, undo="DROP TABLE t"), AuthorMistake, "execute takes a command"),
+    "a table": (lambda schema: schema.create_table("t"), AuthorMistake, "this looks like a migration of SQL"),
+    "a column": (lambda schema: schema.add_column("people", None), AuthorMistake, "this looks like a migration of SQL"),
     "no collection": (lambda schema: schema.create_index("poeple", "age"), UnknownName, "did you mean 'people'"),
     "no collection to check": (lambda schema: schema.set_validator("x", {}), UnknownName, "no collection named 'x'"),
     "no collection to fill": (lambda schema: schema.insert("x", [{}]), UnknownName, "no collection named 'x'"),

@@ -13,6 +13,9 @@ from pymongo.errors import OperationFailure
 
 from backtrail.errors import BacktrailError, UsageError
 from backtrail.image import Image, Written
+from backtrail.migration import Invariant
+from backtrail.stores.mongo.examined import demand_sound
+from backtrail.stores.mongo.store import MongoStore
 from ledger.campaigns import Campaign, Tally
 from ledger.integrity import flaw
 from ledger.journal import Entry, Fact, Head
@@ -157,3 +160,13 @@ def test_expand_needs_to_administer_the_data_only(root: MongoClient[dict[str, An
         assert sorted(data.list_collection_names()) == ["by_hand", "people", "quotes"]
         assert len(back(WHOLE(ledger))) == len(STEPS)
     assert data.list_collection_names() == ["people"]
+
+
+@pytest.mark.parametrize("query", [[{"$match": {"age": None}}], [{"$indexStats": {}}], [{"$unionWith": "people"}]], ids=str)
+def test_invariants_are_examined(worker: Ledger, query: list[dict[str, Any]]) -> None:
+    """With the worker's role: what it may not ask is not held against the invariant, and what is wrong is refused all the same."""
+    store = worker.store
+    assert isinstance(store, MongoStore)
+    demand_sound(store.database, Invariant("rule", query, "people"), store.collections(), "m")
+    with pytest.raises(UsageError, match="mtch"):
+        demand_sound(store.database, Invariant("rule", [{"$mtch": {}}], "people"), store.collections(), "m")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from backtrail.errors import BadValue
 from backtrail.stores.memory import _set, _unset
 from backtrail.stores.mongo import document as judged
+from backtrail.stores.mongo import edited
 from backtrail.stores.mongo.document import Element
 from tests import hard_bson as hard
 
@@ -143,11 +144,20 @@ def test_values_at_a_path_are_those_that_the_server_compares(path: str, value: b
 
 def test_the_id_comes_first() -> None:
     """As the server does on insert; a document that has it there, or has none, stays."""
-    assert judged.with_id_first(hard.document(("a", hard.NULL), ("_id", hard.TRUE), ("b", hard.NULL))) == hard.document(
-        ("_id", hard.TRUE), ("a", hard.NULL), ("b", hard.NULL)
-    )
+    mixed = judged.split(hard.document(("a", hard.NULL), ("_id", hard.TRUE), ("b", hard.NULL)))
+    assert [element.name for element in edited.id_first(mixed)] == ["_id", "a", "b"]
     for raw in (hard.document(("_id", hard.TRUE), ("a", hard.NULL)), hard.document(("a", hard.NULL)), hard.document()):
-        assert judged.with_id_first(raw) == raw
+        assert judged.join(edited.id_first(judged.split(raw))) == raw
+
+
+@given(FIELDS, TREES)
+def test_a_document_without_an_id_is_given_one(fields: list[hard.Pair], value: bytes) -> None:
+    """Before all other fields, whose bytes stay; one that it has is not touched."""
+    raw = hard.document(("first", hard.NULL), *fields)
+    expected = hard.document(("_id", value), ("first", hard.NULL), *fields)
+    assert edited.with_id(raw, field("_id", value)) == expected
+    assert edited.with_id(expected, field("_id", hard.int32(1))) == expected
+    assert edited.with_id(hard.document(), field("_id", value)) == hard.document(("_id", value))
 
 
 # copied() against plain dicts, as `trial` holds them
@@ -189,9 +199,9 @@ def test_a_copy_is_what_the_same_changes_make_of_a_dict(row: dict, unset: list, 
             _set(model, name.split("."), copy.deepcopy(value))
     except BadValue:
         with pytest.raises(ValueError, match=r"no field|no place"):
-            judged.copied(raw, unset=unset, rename=rename, set=elements)
+            edited.copied(raw, unset=unset, rename=rename, set=elements)
         return
-    assert judged.copied(raw, unset=unset, rename=rename, set=elements) == built(model)[1:]
+    assert edited.copied(raw, unset=unset, rename=rename, set=elements) == built(model)[1:]
 
 
 @given(FIELDS, TREES)
@@ -199,30 +209,30 @@ def test_what_a_copy_does_not_touch_is_the_same_bytes(fields: list[hard.Pair], v
     """Around a field that is set, everything stays, duplicates and invalid names among it."""
     raw = hard.document(("first", hard.NULL), *fields, ("last", hard.UNDEFINED))
     expected = hard.document(("first", value), *fields, ("last", hard.UNDEFINED), ("new", value))
-    assert judged.copied(raw, set=[field("first", value), field("new", value)]) == expected
-    assert judged.copied(raw, unset=["first", "none", "last.x"]) == hard.document(*fields, ("last", hard.UNDEFINED))
-    assert judged.copied(raw, rename={"first": "1st"}) == hard.document(("1st", hard.NULL), *fields, ("last", hard.UNDEFINED))
+    assert edited.copied(raw, set=[field("first", value), field("new", value)]) == expected
+    assert edited.copied(raw, unset=["first", "none", "last.x"]) == hard.document(*fields, ("last", hard.UNDEFINED))
+    assert edited.copied(raw, rename={"first": "1st"}) == hard.document(("1st", hard.NULL), *fields, ("last", hard.UNDEFINED))
 
 
 def test_a_name_that_is_there_twice_is_read_as_it_was_set() -> None:
     """The first is replaced and the others go; unset takes them all; renaming keeps each at its place."""
     raw = hard.document(("a", hard.TRUE), ("b", hard.NULL), ("a", hard.FALSE))
-    assert judged.copied(raw, set=[field("a", hard.int32(1))]) == hard.document(("a", hard.int32(1)), ("b", hard.NULL))
-    assert judged.copied(raw, unset=["a"]) == hard.document(("b", hard.NULL))
-    assert judged.copied(raw, rename={"a": "b", "b": "a"}) == hard.document(("b", hard.TRUE), ("a", hard.NULL), ("b", hard.FALSE))
+    assert edited.copied(raw, set=[field("a", hard.int32(1))]) == hard.document(("a", hard.int32(1)), ("b", hard.NULL))
+    assert edited.copied(raw, unset=["a"]) == hard.document(("b", hard.NULL))
+    assert edited.copied(raw, rename={"a": "b", "b": "a"}) == hard.document(("b", hard.TRUE), ("a", hard.NULL), ("b", hard.FALSE))
 
 
 def test_a_list_is_not_filled_without_end() -> None:
     """An index far beyond the end is an error, as on the server."""
     with pytest.raises(ValueError, match="nulls"):
-        judged.copied(hard.document(("a", hard.array())), set=[field("a.999999999", hard.NULL)])
+        edited.copied(hard.document(("a", hard.array())), set=[field("a.999999999", hard.NULL)])
 
 
 def test_documents_nested_deep_are_copied() -> None:
     """A path through a hundred documents needs no stack worth naming."""
     assert sys.getrecursionlimit() >= 1000
     raw = hard.document(("inner", hard.nested(60, hard.NULL)))
-    assert judged.copied(raw, set=[field("new", hard.TRUE)]) == hard.document(
+    assert edited.copied(raw, set=[field("new", hard.TRUE)]) == hard.document(
         ("inner", hard.nested(60, hard.NULL)), ("new", hard.TRUE)
     )
 
