@@ -302,12 +302,21 @@ DOCUMENTS: dict[str, bytes] = {
     "timestamps, zero, among others": with_id(
         ("a", int32(1)), ("at", timestamp(0, 0)), ("in", sub(("at", timestamp(0, 0)))), ("at", timestamp(0, 0))
     ),
+    "timestamps, zero, under odd names": with_id(
+        ("", timestamp(0, 0)), ("a.b", timestamp(0, 0)), ("$c", timestamp(0, 0)), ("a.b", timestamp(0, 0)), ("", timestamp(7, 0))
+    ),
     "5000 fields": with_id(*((f"field{number}", int32(number)) for number in range(5000))),
     "list of 5000 documents": with_id(("list", array(*(sub(("n", int64(number)), ("n", NULL)) for number in range(5000))))),
 }
 """Hard documents by description, each with its own `_id`."""
 
-CHANGED = {"timestamp, zero", "timestamp, zero, alone", "timestamps, zero, among others", "_id not first"}
+CHANGED = {
+    "timestamp, zero",
+    "timestamp, zero, alone",
+    "timestamps, zero, among others",
+    "timestamps, zero, under odd names",
+    "_id not first",
+}
 """Documents that a plain insert changes."""
 
 REFUSED = {"_id twice"}

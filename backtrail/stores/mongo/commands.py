@@ -5,7 +5,7 @@ The driver's own methods look into documents that replace others, and into what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -14,7 +14,7 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.errors import WriteError
 
-from backtrail.stores.mongo.document import DOCUMENT, Element, join, split
+from backtrail.stores.mongo.document import ARRAY, DOCUMENT, EMPTY_DOCUMENT, Element, join, split
 from backtrail.stores.mongo.record import by_id
 
 ANSWERS: CodecOptions[RawBSONDocument] = CodecOptions(
@@ -47,43 +47,47 @@ def update(collection: RawCollection, updates: Sequence[tuple[Element, bytes]], 
 def replace(
     collection: RawCollection, documents: Sequence[tuple[Element, bytes]], session: ClientSession, *, bypass: bool
 ) -> None:
-    """Nothing; each document has taken the place of the one with that `_id`."""
+    """Nothing; each document, which can replace, has taken the place of the one with that `_id`."""
     _run("update", collection, [_statement(key, document) for key, document in documents], session, bypass=bypass)
-    _empty_timestamps(collection, documents, session, bypass=bypass)
 
 
 def insert(
     collection: RawCollection, documents: Sequence[tuple[Element, bytes]], session: ClientSession, *, bypass: bool = False
 ) -> None:
     """Nothing; the documents, each with its `_id` before it, are there."""
-    _run("insert", collection, [document for _, document in documents], session, bypass=bypass)
-    _empty_timestamps(collection, documents, session, bypass=bypass)
+    timed = [_has_empty_timestamp(document) for _, document in documents]
+    plain = [document for (_, document), has in zip(documents, timed, strict=True) if not has]
+    _run("insert", collection, plain, session, bypass=bypass)
+    upserts = [_upsert(*one) for one, has in zip(documents, timed, strict=True) if has]
+    _run("update", collection, upserts, session, bypass=bypass)
 
 
 def can_replace(document: bytes) -> bool:
-    """Whether the document may take another one's place: one with names that begin with $ can only be inserted."""
-    return b"$" not in document or not any(element.name.startswith("$") for element in split(document))
+    """Whether the document may take another one's place as it is: the others can only be inserted.
+
+    The server refuses names that begin with $, and puts its own time in the place of timestamps of zero.
+    """
+    has_name = b"$" in document and any(element.name.startswith("$") for element in split(document))
+    return not has_name and not _has_empty_timestamp(document)
 
 
-def _empty_timestamps(
-    collection: RawCollection, documents: Iterable[tuple[Element, bytes]], session: ClientSession, *, bypass: bool
-) -> None:
-    """Sets timestamps of zero, in whose place the server puts its own time wherever a whole document is written."""
-    statements = []
-    for key, document in documents:
-        found = _empty(document) if EMPTY in document else []
-        if found:
-            statements.append(_statement(key, join([Element("$set", DOCUMENT, join(found))])))
-    _run("update", collection, statements, session, bypass=bypass)
+def _has_empty_timestamp(document: bytes) -> bool:
+    return EMPTY in document and any(
+        element.kind == TIMESTAMP and element.data == EMPTY and element.name != "_id" for element in split(document)
+    )
 
 
-def _empty(document: bytes) -> list[Element]:
-    fields = {element.name: element for element in reversed(split(document)) if element.name != "_id"}
-    return [
-        element
-        for name, element in fields.items()
-        if element.kind == TIMESTAMP and element.data == EMPTY and name and "." not in name and name[0] != "$"
-    ]
+def _upsert(key: Element, document: bytes) -> bytes:
+    """The insertion of a document whose timestamps of zero the server leaves alone.
+
+    It finds no document, so that one whose `_id` is equal makes it fail: a server ends when such a statement changes a document whose names
+    are there twice.
+    """
+    stage = join([Element("$replaceWith", DOCUMENT, join([Element("$literal", DOCUMENT, document)]))])
+    pipeline = join([Element("0", DOCUMENT, stage)])
+    none = Element("$nor", ARRAY, join([Element("0", DOCUMENT, EMPTY_DOCUMENT)]))
+    condition = join([*split(by_id(key)), none])
+    return join([Element("q", DOCUMENT, condition), Element("u", ARRAY, pipeline), Element("upsert", 0x08, b"\1")])
 
 
 def _statement(key: Element, change: bytes) -> bytes:
