@@ -18,7 +18,7 @@ from backtrail.errors import (
     Tampered,
 )
 from backtrail.image import Ref, Written
-from backtrail.stores.base import Plan, Rowsets, Transaction
+from backtrail.stores.base import Rowsets, Transaction
 from ledger.campaigns import GOING, Tally
 from ledger.history import fold, kind_of
 from ledger.integrity import flaw
