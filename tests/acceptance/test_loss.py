@@ -44,6 +44,17 @@ def completed(world: World, before: list[tuple[object, ...]]) -> None:
     world.demand_migrated(before)
 
 
+def killed(processes: set[psutil.Process]) -> list[psutil.Process]:
+    """Those that were still there; they are killed."""
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                process.kill()
+                found.append(process)
+    return found
+
+
 @pytest.mark.parametrize(
     ("alone", "whole"),
     [
