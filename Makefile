@@ -23,7 +23,8 @@ demo: $(READY) ## the main job on sample data, with nothing running beforehand
 	$(BIN)/backtrail demo
 
 test: $(READY) ## all tests, or TESTS=tests/ledger, against real servers that the tests start
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
+	@# Three at a time, also on two cores: much of a test is waiting for processes and servers.
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(TESTS)
 
 lint: $(READY) ## style, format and strict types
 	$(BIN)/ruff check .
