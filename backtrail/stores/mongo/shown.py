@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from backtrail.image import jsonable
-from backtrail.stores.mongo.decoding import decoded, opaque_text
+from backtrail.stores.mongo.decoding import NAMES, decoded, opaque_text
 from backtrail.stores.mongo.document import ARRAY, BINARY, DOCUMENT, Element, split
 
 MAX_DEPTH = 128
@@ -22,6 +22,18 @@ _NAN = struct.pack("<d", math.nan)
 def show(element: Element) -> Any:
     """The value as JSON can show it: ids and decimals as text, dates in ISO form, bytes in hex, duplicate names counted."""
     return _shown(element.kind, element.data, 0)
+
+
+def type_names(elements: Iterable[Element]) -> str:
+    """The types of the values, those of what is in them too."""
+    return ", ".join(map(_type_name, elements))
+
+
+def _type_name(element: Element) -> str:
+    name = NAMES.get(element.kind, f"type {element.kind:#04x}")
+    if element.kind not in {DOCUMENT, ARRAY}:
+        return name
+    return f"{name} of {type_names(split(element.data)) or 'nothing'}"
 
 
 def _shown(kind: int, data: bytes, depth: int) -> Any:

@@ -36,8 +36,9 @@ from backtrail.stores.mongo.document import DOCUMENT, Element, split
 from backtrail.stores.mongo.errors import DRIVER, translate
 from backtrail.stores.mongo.examined import demand_sound
 from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, order_of, shape_of
+from backtrail.stores.mongo.shown import show, type_names
 from backtrail.stores.mongo.transaction import MongoTransaction, RawCollection
-from backtrail.stores.mongo.values import encode, show
+from backtrail.stores.mongo.values import encode
 
 COMMIT_S = 15.0
 """How long a commit whose answer was lost is asked for again; it does no harm to commit twice."""
@@ -276,11 +277,8 @@ class MongoStore(Store):
             what = f"a document of {(expected or found).shape.table}"  # type: ignore[union-attr] # both None are equal
             return [Difference("(document)", None if expected is None else what, None if found is None else what)]
         old, new = _fields(expected.data), _fields(found.data)
-        changed = [
-            Difference(name, *(None if fields.get(name) is None else _shown(fields[name]) for fields in (old, new)))
-            for name in dict.fromkeys([*old, *new])
-            if old.get(name) != new.get(name)
-        ]
+        names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
+        changed = [_difference(name, old.get(name, []), new.get(name, [])) for name in names]
         return changed or [Difference("(order of fields)", list(old), list(new))]
 
     def show(self, image: Image) -> dict[str, Any]:
@@ -332,5 +330,16 @@ def _fields(raw: bytes) -> dict[str, list[Element]]:
     return found
 
 
+def _difference(name: str, expected: Sequence[Element], found: Sequence[Element]) -> Difference:
+    shown = [_shown(elements) for elements in (expected, found)]
+    if shown[0] == shown[1]:
+        # What looks alike is of another type, or its parts are.
+        shown = [f"{text} ({type_names(elements)})" for text, elements in zip(shown, (expected, found), strict=True)]
+    return Difference(name, *shown)
+
+
 def _shown(elements: Sequence[Element]) -> Any:
+    """The values of all fields of one name; one that is absent says so, since null is another thing."""
+    if not elements:
+        return "(absent)"
     return show(elements[0]) if len(elements) == 1 else [show(element) for element in elements]
