@@ -311,7 +311,7 @@ def _forecast(context: Context, found: Any, order: Order) -> None:
         if result.recalls:
             context.out.print(
                 f"{result.recalls:,} of them recall something that is not known yet, which a dry run does not ask for: they were not"
-                " decided, and are in none of the other numbers",
+                " decided, and conflicts, unmapped fields and writes are those of the others",
                 markup=False,
             )
         if result.nulls:

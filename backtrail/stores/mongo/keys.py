@@ -212,7 +212,8 @@ def totals(sources: Sequence[Keys], groups: Sequence[Group]) -> tuple[int, dict[
     for group in groups:
         if not group.is_key:
             nulls.update({sources[number].table: count for number, count in group.documents.items()})
-    return sum(group.keys for group in groups if group.is_key), dict(nulls)
+    tables = dict.fromkeys(one.table for one in sources if nulls[one.table])
+    return sum(group.keys for group in groups if group.is_key), {table: nulls[table] for table in tables}
 
 
 def counted(sources: Sequence[Keys], groups: Sequence[Group], name: str) -> KeyCensus:
