@@ -311,7 +311,8 @@ class Entity:
             update.set[name] = value
         for name in unset:
             _forget(update, name)
-            update.unset[name] = None
+            if not _taken_out(update, name):
+                update.unset[name] = None
 
     def delete(self, row: Row) -> None:
         """The row goes."""
@@ -433,6 +434,25 @@ def _forget(update: Update, name: str) -> None:
     for said in (update.set, update.unset):
         for known in [known for known in said if known == name or known.startswith(f"{name}.")]:
             del said[known]
+
+
+def _taken_out(update: Update, name: str) -> bool:
+    """Whether the path leads into a value that is to be set, out of which it was taken: the document has never held it."""
+    parts = name.split(".")
+    for at in range(1, len(parts)):
+        whole = ".".join(parts[:at])
+        if isinstance(update.set.get(whole), dict):
+            update.set[whole] = _without(update.set[whole], parts[at:])
+            return True
+    return False
+
+
+def _without(value: Any, path: Sequence[str]) -> Any:
+    """A copy of the value without what is at the path."""
+    name, rest = path[0], path[1:]
+    if not isinstance(value, dict) or name not in value:
+        return value
+    return {key: _without(item, rest) if key == name else item for key, item in value.items() if rest or key != name}
 
 
 def note_json(data: Mapping[str, Any]) -> str:

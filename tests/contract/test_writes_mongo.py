@@ -8,6 +8,7 @@ import pytest
 from bson import ObjectId
 
 from backtrail import Keys, Rows
+from backtrail.testing import trial
 from tests.contract.test_writes import round_trip, users
 from tests.engine import Engine, migration
 
@@ -143,3 +144,31 @@ def test_a_path_into_a_new_primary_key_halts(on_mongo: Engine) -> None:
     state = on_mongo.migrate(cls)
     assert (state["state"], state["failed"]) == ("halted", 0)
     assert "give `_id` as a whole" in state["halted"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "wanted"),
+    [
+        ([({"a": {"c": 2}}, ()), ({"a.b": 1}, ())], {"c": 2, "b": 1}),
+        ([({}, ["a"]), ({"a.b": 1}, ())], {"b": 1}),
+        ([({"a": {"b": {"q": 1, "r": 2}}}, ()), ({}, ["a.b.q"])], {"b": {"r": 2}}),
+        ([({"a": {"b": 1, "c": 7}}, ()), ({}, ["a.c"]), ({"a.d": 3}, ())], {"b": 1, "d": 3}),
+    ],
+)
+def test_changes_below_a_field_that_changes_as_a_whole(on_mongo: Engine, steps: Any, wanted: dict[str, Any]) -> None:
+    """What is said later holds, also where the document had the same value there before; and in `trial` as on the server."""
+
+    def change(entity: Any) -> None:
+        for set_, unset in steps:
+            entity.update(entity.one("users"), set=set_, unset=unset)
+
+    cls = migration(change, keys=Keys("users", "_id"), reads=(Rows("users", by="_id"),), writes=("users",))
+    user = {"_id": 1, "a": {"b": 1, "z": 9}}
+    with on_mongo.database() as database:
+        database["users"].insert_one(user)
+        before = on_mongo.hashes()
+        assert on_mongo.migrate(cls)["migrated"] == 1, on_mongo.failures(cls)
+        assert database["users"].find_one() == {"_id": 1, "a": wanted}
+        assert on_mongo.rollback(cls)["rolled_back"] == 1
+        assert on_mongo.hashes() == before
+    assert trial(cls, {"users": [user]}).tables["users"] == [{"_id": 1, "a": wanted}]

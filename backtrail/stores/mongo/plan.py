@@ -103,12 +103,14 @@ def document(base: Iterable[Element], elements: Sequence[Element], collection: s
 
 def _update(change: Update, record: MongoRecord) -> Write | None:
     cells: dict[str, Cell] = {}
+    below = _below([*change.unset, *change.set])
     for name in change.unset:
         if _there(record, name) is not None:
             cells[name] = None
     for name, value in change.set.items():
         cell = _cell(name, value)
-        if isinstance(cell, Pending) or not _same(_there(record, name), cell):
+        # Below a field that changes as a whole, what the document had there says nothing.
+        if isinstance(cell, Pending) or name in below or not _same(_there(record, name), cell):
             cells[name] = cell
     for name in cells:
         _demand_path(record.collection, name)
@@ -118,6 +120,11 @@ def _update(change: Update, record: MongoRecord) -> Write | None:
     if deep:
         document(record.fields, deep, record.collection)  # as above
     return Write("update", record.collection, tuple(cells), list(cells.values()), ref=record.ref, record=record)
+
+
+def _below(names: Sequence[str]) -> set[str]:
+    """Those of the names that are paths into another one."""
+    return {name for name in names if "." in name and any(name.startswith(f"{other}.") for other in names)}
 
 
 def _there(record: MongoRecord, name: str) -> Element | None:
