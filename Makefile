@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench up clean
+.PHONY: help demo test lint format bench exactness tampering stateful mutation up clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,19 @@ format: $(READY) ## put the code into its format
 
 bench: $(READY) ## speed, as ratios to references in the same run
 	$(BIN)/python -m bench
+
+exactness: $(READY) ## every type of every database there and back, judged by the databases' own bytes; writes the table in the docs
+	$(BIN)/python -m tests.exactness --markdown docs/exactness.md
+
+tampering: $(READY) ## every way to tamper with a ledger, on every database: each must be found and named, and nothing where nothing was done
+	$(BIN)/python -m tests.tampering
+
+stateful: $(READY) ## anything in any order, on every database, judged by a model; draws anew each time, or as BACKTRAIL_STATEFUL_SEED says
+	BACKTRAIL_STATEFUL_SEED=$${BACKTRAIL_STATEFUL_SEED:-0} $(BIN)/python -m pytest -s -n 0 tests/stateful -k any_order
+
+mutation: $(READY) ## small mistakes put into the ledger's modules, which the tests must notice; half an hour, and it writes the page in the docs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutation]'
+	$(BIN)/python -m tests.mutation --write docs/mutation.md
 
 up: $(READY) ## a worker for the database of the settings, until Ctrl-C
 	$(BIN)/backtrail worker

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 Remedy = Literal["refuse", "quarantine", "halt", "retry"]
 
@@ -86,6 +86,16 @@ class MigrateFailed(Quarantine):
 class ConstraintFailed(Quarantine):
     """The database refused the entity's rows."""
 
+    clash: bool = False
+    """Whether it is because another row holds a value that must be unique."""
+
+
+def clash(message: str) -> ConstraintFailed:
+    """The failure of a value that must be unique and is another row's."""
+    failure = ConstraintFailed(message)
+    failure.clash = True
+    return failure
+
 
 class Drifted(Quarantine):
     """A row is not what the ledger says it should be, so that going back would overwrite later writes."""
@@ -95,8 +105,25 @@ class Tampered(Quarantine):
     """The entity's ledger is not what was appended, so that nothing is to be restored from it."""
 
 
+class Erased(Quarantine):
+    """The person's data in the ledger was made unreadable, so that nothing can be restored from it."""
+
+
 class Referenced(Quarantine):
-    """Rows of others refer to a row that would go away."""
+    """Rows of others refer to a row that would go away, or to a value that would change under them."""
+
+    def __init__(self, message: str, rows: Iterable[Any] = ()) -> None:
+        super().__init__(message)
+        self.rows = list(rows)
+        """Some of the rows that refer."""
+
+
+class SideEffects(Quarantine):
+    """A trigger, rule or cascade would write rows of which the ledger knows nothing."""
+
+
+class TriggerInTheWay(Quarantine):
+    """A trigger changes what is put back, and this database user may not put it back past the trigger."""
 
 
 class Halt(BacktrailError):

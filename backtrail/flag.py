@@ -8,12 +8,20 @@ from typing import Any
 from backtrail.errors import PermissionMissing, UsageError
 from backtrail.keys import key_text
 
-QUERY = "SELECT state FROM {table} WHERE migration = {mark} AND key = {mark}"
+QUERY = """
+SELECT s.state, l.secret, l.master, EXISTS (SELECT 1 FROM {streams})
+FROM (SELECT 1) one LEFT JOIN {lookup} l ON true LEFT JOIN {streams} s ON s.migration = {mark} AND s.key = {mark}
+"""
+"""The state under a key, what makes the token under which it stands where the key itself may not be read, and whether there are any."""
 
 ON_POSTGRES = """
-SELECT coalesce((SELECT CASE WHEN has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') THEN 'readable' ELSE 'hidden' END
+SELECT coalesce((SELECT CASE WHEN bool_and(has_schema_privilege(n.oid, 'USAGE') AND CASE c.relname
+                                  WHEN 'lookup' THEN has_table_privilege(c.oid, 'SELECT')
+                                  ELSE has_column_privilege(c.oid, 'migration', 'SELECT') AND has_column_privilege(c.oid, 'key', 'SELECT')
+                                       AND has_column_privilege(c.oid, 'state', 'SELECT') END)
+                             THEN 'readable' ELSE 'hidden' END
                  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                 WHERE n.nspname = 'backtrail' AND c.relname = 'streams'), 'absent')
+                 WHERE n.nspname = 'backtrail' AND c.relname IN ('streams', 'lookup') HAVING count(*) = 2), 'absent')
 """
 """Whether there is a ledger, and for this user. Asked first: a failing statement would abort the caller's transaction."""
 
@@ -34,11 +42,12 @@ def is_migrated(connection: Any, migration: str, key: Any, *, session: Any = Non
         key: the entity's key, with its type (a tuple where it has several columns), or its text.
         session: on MongoDB the caller's session, in whose transaction it is read.
 
-    A database in which no campaign was ever opened has no ledger and answers False.
+    A database in which no campaign was ever opened has no ledger and answers False. Of an encrypted ledger the settings must name the master
+    key (`BACKTRAIL_MASTER_KEY_FILE`).
 
     Raises:
         PermissionMissing: this user may not read the flag; the caller's transaction goes on.
-        UsageError: the connection is none of these.
+        UsageError: the connection is none of these, or the master key is not there.
     """
     text = key if isinstance(key, str) else key_text(key)
     if any(base.__module__.startswith("pymongo.") for base in type(connection).__mro__):
@@ -49,13 +58,30 @@ def is_migrated(connection: Any, migration: str, key: Any, *, session: Any = Non
     (found,) = ask(ON_POSTGRES if postgres else ON_SQLITE, ())
     if found == "hidden":
         raise PermissionMissing(
-            "this database user may not read the flag: GRANT USAGE ON SCHEMA backtrail, and GRANT SELECT ON backtrail.streams"
+            "this database user may not read the flag: GRANT USAGE ON SCHEMA backtrail, SELECT ON backtrail.lookup, and"
+            " SELECT (migration, key, state) ON backtrail.streams"
         )
     if found == "absent":
         return False
-    table, mark = ("backtrail.streams", "%s") if postgres else ("backtrail_streams", "?")
-    row = ask(QUERY.format(table=table, mark=mark), (migration, text))
-    return row is not None and row[0] == "migrated"
+    place, mark = ("backtrail.", "%s") if postgres else ("backtrail_", "?")
+    query = QUERY.format(lookup=f"{place}lookup", streams=f"{place}streams", mark=mark)
+    state, secret, master, any_at_all = ask(query, (migration, text))
+    if state is None and any_at_all:
+        (state, *_) = ask(query, (migration, _token(secret, master, migration, text)))
+    return bool(state == "migrated")
+
+
+def _token(secret: Any, master: str | None, migration: str, text: str) -> str:
+    """What stands for the key in a ledger that is encrypted, or from which it was erased."""
+    if secret is None:
+        # Nobody would be migrated, and the application would go on with data of before.
+        raise UsageError("the ledger's lookup secret is gone: put backtrail.lookup back from a backup")
+    # Only here: an application that reads flags of an open ledger needs neither settings nor cryptography.
+    from backtrail.settings import load
+    from ledger.keyring import Wrapped, read_masters, token, unwrap
+
+    masters = read_masters(load().master_key_file) if master is not None else ()
+    return token(unwrap(masters, Wrapped(bytes(secret), master), "lookup"), migration, text)
 
 
 def _on_mongo(connection: Any, migration: str, text: str, session: Any) -> bool:
@@ -73,16 +99,24 @@ def _on_mongo(connection: Any, migration: str, text: str, session: Any) -> bool:
             raise UsageError("the client's URL names no database: hand in client[name] and session=") from None
     if not isinstance(connection, Database):
         raise UsageError(f"is_migrated takes a Database, client or session of pymongo, not its {type(connection).__name__}")
-    streams = connection.client[connection.name + LEDGER]["streams"]
+    ledger = connection.client[connection.name + LEDGER]
+
+    def state(key: str) -> Any:
+        found = ledger["streams"].find_one({"migration": migration, "key": key}, {"state": 1}, session=session)
+        return None if found is None else found["state"]
+
     try:
-        found = streams.find_one({"migration": migration, "key": text}, {"state": 1}, session=session)
+        found = state(text)
+        if found is None and ledger["streams"].find_one({}, {"_id": 1}, session=session) is not None:
+            lookup = ledger["lookup"].find_one({"_id": "lookup"}, session=session) or {}
+            found = state(_token(lookup.get("secret"), lookup.get("master"), migration, text))
     except OperationFailure as error:
         if error.code != 13:  # Unauthorized
             raise
         raise PermissionMissing(
-            f"this database user may not read the flag: grant find on the collection streams of {connection.name + LEDGER}"
+            f"this database user may not read the flag: grant find on the collections streams and lookup of {connection.name + LEDGER}"
         ) from None
-    return found is not None and found["state"] == "migrated"
+    return bool(found == "migrated")
 
 
 def _asked(connection: Any) -> tuple[bool, Any]:

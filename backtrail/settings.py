@@ -182,6 +182,10 @@ class Settings(BaseSettings):
     """How long a batch waits for a lock that the application holds before it is tried again later."""
     runtime_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
     """The private folder of the embedded broker."""
+    master_key_file: Annotated[Path, AfterValidator(_absolute)] | None = None
+    """The file with the master keys of an encrypted ledger, one a line."""
+    signing_key_file: Annotated[Path, AfterValidator(_absolute)] | None = None
+    """The private key that signs checkpoints; nobody else may read the file."""
     titles_url: Annotated[str, AfterValidator(_titles_url)] | None = None
     """An OpenAI-compatible endpoint that `coaching-redesign` asks for titles; without one, titles are made here."""
     titles_key: SecretStr | None = None

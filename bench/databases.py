@@ -22,7 +22,7 @@ from backtrail.catalog.unified_profile import sample
 from backtrail.catalog.unified_profile.fields import INTENT_COLUMNS, PROFILE_COLUMNS
 from backtrail.catalog.unified_profile.migration import UnifiedProfile
 from backtrail.stores import open_store
-from ledger import expansion
+from ledger.expansion import expansion
 from ledger.ledger import Ledger
 from tests import servers
 
@@ -76,7 +76,7 @@ class Database(ABC):
             sample.create(connection, users)
         engine.dispose()
         ledger = Ledger(open_store(url, lock_timeout_ms=5000))
-        expansion.expand(ledger, UnifiedProfile(), by="bench", reason=None)
+        expansion(ledger, UnifiedProfile()).expand(by="bench", reason=None)
         ledger.store.close()
 
     def rows(self, url: str, sql: str) -> Iterator[tuple[Any, ...]]:
@@ -158,7 +158,7 @@ class Postgres(Database):
             return {"version": version} | {name: str(connection.execute(f"SHOW {name}").fetchone()[0]) for name in POSTGRES}  # type: ignore[index]
 
     def ledger_bytes(self, url: str) -> int:
-        sql = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'backtrail'::regnamespace"
+        sql = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relkind = 'r' AND relnamespace::regnamespace::text LIKE 'backtrail%'"
         return int(next(self.rows(url, sql))[0])
 
 

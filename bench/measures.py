@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from celery import Celery
 
 from backtrail.discovery import find
 from backtrail.settings import Settings, load
-from backtrail.stores import open_store
 from bench import bulk, naive
 from bench.databases import Database
 from bench.machine import Meter
+from ledger.keyring import new_master
 from ledger.ledger import Ledger
-from ledger.verify import Verifier
+from ledger.verify import Verifier, cores
 from producer.campaign import Order, open_campaign
+from producer.context import open_ledger
 from producer.processes import start_worker
 from tests import servers
 
@@ -125,7 +127,7 @@ def run_backtrail(run: Run) -> dict[str, Figures]:
         old = database.digest(url, new=False)
         settings = load(database_url=url, runtime_dir=Path(runtime))
         with (
-            _ledger(url) as ledger,
+            closing_ledger(settings) as ledger,
             _worker(settings, run.processes, log) as worker,
             closing(database.connect(url)) as connection,
         ):
@@ -140,7 +142,7 @@ def run_backtrail(run: Run) -> dict[str, Figures]:
             migrate |= meter.read(run.users)
             migrate["ledger_bytes_per_user"] = database.ledger_bytes(url) / total
             again: Figures = {"users": total, "seconds": seconds(order, 0)}
-            verify: Figures = {"users": total, "seconds": _verify(ledger)}
+            verify: Figures = {"users": total, "seconds": _verify(ledger, settings)}
             run.agree(url, "all users")
             order = Order("rollback", options={"from": "streams", "state": "migrated"}, batch_size=run.batch_size)
             rollback: Figures = {"users": total, "seconds": seconds(order, total)}
@@ -148,6 +150,31 @@ def run_backtrail(run: Run) -> dict[str, Figures]:
         if left or database.digest(url, new=False) != old:
             raise Wrong(f"the rollback of all left {left} rows, or changed the old ones")
     return {"backtrail": migrate, "again": again, "verify": verify, "rollback": rollback}
+
+
+def run_encrypted(run: Run) -> dict[str, Figures]:
+    """Backtrail end to end with an encrypted ledger: as above, and only there."""
+    database, total = run.database, run.users + WARM
+    with run.fresh() as url, tempfile.TemporaryDirectory(prefix="bt-") as runtime, _logged() as log:
+        master = Path(runtime) / "master"
+        master.touch(mode=0o600)
+        master.write_text(new_master())
+        settings = load(database_url=url, runtime_dir=Path(runtime), master_key_file=master)
+        with (
+            closing_ledger(settings) as ledger,
+            _worker(settings, run.processes, log) as worker,
+            closing(database.connect(url)) as connection,
+        ):
+            ledger.create()
+            done = partial(database.ledger_done, connection)
+            _campaign(done, ledger, Order("migrate", options={"limit": WARM}, batch_size=10), WARM)
+            meter = Meter(worker.pid, database.server_process(url), runtime)
+            order = Order("migrate", batch_size=run.batch_size)
+            figures: Figures = {"users": run.users, "seconds": _campaign(done, ledger, order, run.users)}
+            figures |= meter.read(run.users)
+            figures["ledger_bytes_per_user"] = database.ledger_bytes(url) / total
+            run.agree(url, "all users")
+    return {"encrypted": figures}
 
 
 def _campaign(done: Callable[[int], bool], ledger: Ledger, order: Order, expected: int) -> float:
@@ -163,9 +190,9 @@ def _campaign(done: Callable[[int], bool], ledger: Ledger, order: Order, expecte
     return seconds
 
 
-def _verify(ledger: Ledger) -> float:
+def _verify(ledger: Ledger, settings: Settings) -> float:
     begin = time.perf_counter()
-    document = Verifier(ledger, find(MIGRATION)).run()
+    document = Verifier(ledger, find(MIGRATION), jobs=cores(), opening=partial(open_ledger, settings)).run()
     if not document["ok"]:
         raise Wrong(f"verify finds problems: {document}")
     return time.perf_counter() - begin
@@ -188,8 +215,8 @@ def _logged() -> Iterator[int]:
 
 
 @contextmanager
-def _ledger(url: str) -> Iterator[Ledger]:
-    ledger = Ledger(open_store(url, lock_timeout_ms=5000))
+def closing_ledger(settings: Settings) -> Iterator[Ledger]:
+    ledger = open_ledger(settings)
     try:
         yield ledger
     finally:
@@ -214,5 +241,5 @@ def _end(worker: subprocess.Popen[bytes]) -> None:
         worker.wait()
 
 
-MEASURES = {"bulk": run_bulk, "backtrail": run_backtrail, "naive": run_naive}
+MEASURES = {"bulk": run_bulk, "backtrail": run_backtrail, "encrypted": run_encrypted, "naive": run_naive}
 """All measures by name, in the order in which they take turns."""

@@ -11,6 +11,7 @@ NAMES = {
     "bulk": "(b) bulk script, no ledger",
     "naive": "(c) naive task per user",
     "backtrail": "(d) Backtrail, end to end",
+    "encrypted": "(h) Backtrail, encrypted ledger",
     "verify": "(e) verify",
     "rollback": "(f) rollback of all",
     "again": "(g) second enqueue",
@@ -18,6 +19,7 @@ NAMES = {
 RATIOS = (
     ("backtrail", "bulk", "d ÷ b"),
     ("backtrail", "naive", "d ÷ c"),
+    ("encrypted", "backtrail", "h ÷ d"),
     ("verify", "backtrail", "e ÷ d"),
     ("rollback", "backtrail", "f ÷ d"),
 )
@@ -55,7 +57,9 @@ def table(store: str, samples: Mapping[str, Sequence[Figures]]) -> str:
             lines.append(f"{title:<28}{users:>9,}{statistics.median(found):>10,.0f}   {found[0]:,.0f} … {found[-1]:,.0f}")
     for name, found in ratios(samples).items():
         lines.append(f"{name:<28}{'':>9}{statistics.median(found):>10.3g}   {found[0]:.3g} … {found[-1]:.3g}")
-    for name, title in DETAILS.items():
-        if found := sorted(sample[name] for sample in samples.get("backtrail", ()) if name in sample):
+    details = [("backtrail", name, title) for name, title in DETAILS.items()]
+    details.append(("encrypted", "ledger_bytes_per_user", "encrypted, bytes a user"))
+    for measure, name, title in details:
+        if found := sorted(sample[name] for sample in samples.get(measure, ()) if name in sample):
             lines.append(f"{title:<28}{'':>9}{statistics.median(found):>10,.0f}   {found[0]:,.0f} … {found[-1]:,.0f}")
     return "\n".join(lines)

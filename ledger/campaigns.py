@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from backtrail.errors import UnknownName, UsageError
 from backtrail.stores.base import Transaction
+from ledger.keyring import Keyring
 
 COUNTS = ("migrated", "rolled_back", "skipped", "failed", "conflicts", "unmapped")
 """What a batch counts: entities by outcome, those with conflicts, and those with unmapped fields."""
@@ -136,6 +137,9 @@ class Progress:
 class Campaigns(ABC):
     """The campaigns of a ledger, and their batches."""
 
+    def __init__(self, keyring: Keyring) -> None:
+        self.keyring = keyring
+
     @abstractmethod
     def open(self, tx: Transaction, campaign: Campaign) -> Campaign:
         """The campaign as it stands in the database, with its id."""
@@ -261,3 +265,11 @@ class Campaigns(ABC):
     @abstractmethod
     def progress(self, tx: Transaction, campaigns: Sequence[int]) -> dict[int, Progress]:
         """How far each of the campaigns is."""
+
+    @abstractmethod
+    def rewrite(self, tx: Transaction, campaign: Campaign) -> None:
+        """Nothing; the campaign has these options, parameters, cursor and reasons, in which something was erased."""
+
+    @abstractmethod
+    def rewrite_keys(self, tx: Transaction, batch: Batch, keys: Sequence[str]) -> None:
+        """Nothing; the batch has these keys, some of which were erased."""

@@ -1,10 +1,19 @@
 """Events, and the hash that chains those of one stream.
 
-The hash of an event is SHA-256 over these, each as a netstring (its length in decimal, a colon, its bytes, a comma;
-https://cr.yp.to/proto/netstrings.txt), None as `-`: the previous event's hash, the version, the kind, the campaign, the time (numbers in
-decimal), the digest of the shape, the row's key, the images before and after, the data. The first previous hash is SHA-256 over the
-format's name as it is, and the migration and the entity's key as netstrings. So no event can be edited, moved to another stream or put
-elsewhere in its own.
+An event's body holds what may be personal: the row's key, its images before and after, and the data. Its first byte says how:
+
+    1  open: the four as netstrings (length in decimal, colon, bytes, comma; https://cr.yp.to/proto/netstrings.txt), `-` for None, and `=` for a
+       row's key that is the first cell of its image
+    2  sealed: what would stand there open, encrypted with the key of the stream's subject (`ledger.keyring`)
+    0  redacted: the commitment of what once stood there, 32 bytes, and nothing else
+
+The commitment of an open body is SHA-256 over the stream's secret and the body, that of a sealed one SHA-256 over the body. The secret is 16 random
+bytes: without it a short value could be guessed from its hash. So a body can be destroyed and the event still be verified.
+
+The hash of an event is SHA-256 over these, each as a netstring, None as `-`: the previous event's hash, the version, the kind, the campaign, the
+time (numbers in decimal), the digest of the shape, the commitment of the body. The first previous hash is SHA-256 over the format's name as it
+is, and as netstrings the migration and the stream's origin, which is SHA-256 over the secret and the entity's key. So no event can be edited,
+moved to another stream or put elsewhere in its own.
 """
 
 from __future__ import annotations
@@ -12,17 +21,27 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from backtrail.image import Image, Ref, Shape
 
-FORMAT = b"backtrail-ledger-1"
+FORMAT = b"backtrail-ledger-2"
+
+REDACTED, OPEN, SEALED = 0, 1, 2
+"""The first byte of a body."""
 
 CHANGES = {"created", "updated", "deleted", "compensated"}
 """The kinds of events that changed a row."""
 
 NOTES = {"conflict", "unmapped", "remark"}
 """The kinds of events that say something about an entity."""
+
+ERASED = "erased"
+"""The kind of the event that says that everything before it was made unreadable."""
+
+
+KEPT = 16
+"""How many bytes of its hash stand with each event."""
 
 
 @dataclass(slots=True)
@@ -38,9 +57,16 @@ class Event:
     before: bytes | None = None
     after: bytes | None = None
     data: str | None = None
+    body: bytes = b""
+    """What the ledger holds of the four: the hash is over this."""
     hash: bytes = b""
+    """The first 16 bytes of its hash: enough to name the one that was changed. What nobody can forge is the whole, at the end of the chain."""
     index: int | None = None
     """The number under which the events of a row that existed before are found. Not hashed: it follows from the rest."""
+    misplaced: bool = False
+    """Whether that number is not the row's."""
+    erased: bool = False
+    """Whether the body cannot be read any more."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -58,14 +84,64 @@ class Event:
         return None if self.after is None or self.shape is None else Image(self.shape, self.after)
 
 
-def genesis(migration: str, key: str) -> bytes:
+class Content(NamedTuple):
+    """What a body says: the row's key, its images, the data."""
+
+    key: str | None = None
+    before: bytes | None = None
+    after: bytes | None = None
+    data: str | None = None
+
+
+def pack(content: Content) -> bytes:
+    """The open body that says this."""
+    key = None if content.key is None else _bytes(content.key)
+    image = content.after if content.after is not None else content.before
+    fields = (content.before, content.after, None if content.data is None else _bytes(content.data))
+    name = b"=" if key is not None and image is not None and _first_cell(image) == key else _field(key)
+    return b"\1" + name + b"".join([_field(field) for field in fields])
+
+
+def unpack(body: bytes) -> Content:
+    """What the open body says.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if body[:1] != b"\1":
+        raise ValueError("no open body")
+    try:
+        same = body[1] == ord("=")
+        key, at = (None, 2) if same else _next(body, 1)
+        before, at = _next(body, at)
+        after, at = _next(body, at)
+        data, at = _next(body, at)
+    except IndexError:
+        raise ValueError("a body that was cut off") from None
+    if same:
+        key = _first_cell((after if after is not None else before) or b"")
+    return Content(None if key is None else _text(key), before, after, None if data is None else _text(data))
+
+
+def genesis(migration: str, origin: bytes) -> bytes:
     """What the first event of a stream is chained to: 32 bytes."""
-    return hashlib.sha256(FORMAT + _netstring(migration.encode()) + _netstring(key.encode("utf-8", "surrogatepass"))).digest()
+    return hashlib.sha256(FORMAT + _field(migration.encode()) + _field(origin)).digest()
 
 
-def digest(previous: bytes, event: Event) -> bytes:
-    """The hash of an event that follows one with the hash `previous`: 32 bytes."""
-    ref = event.ref
+def origin(secret: bytes, key: str) -> bytes:
+    """What stands for the entity's key in its stream's chain: 32 bytes."""
+    return hashlib.sha256(secret + _bytes(key)).digest()
+
+
+def commitment(secret: bytes, body: bytes) -> bytes:
+    """What stands for the body in its event's hash: 32 bytes."""
+    if body[0] == REDACTED:
+        return body[1:]
+    return hashlib.sha256(secret + body if body[0] == OPEN else body).digest()
+
+
+def digest(previous: bytes, event: Event, secret: bytes) -> bytes:
+    """The hash of an event that follows one with the hash `previous`, in a stream with that secret: 32 bytes."""
     fields = (
         previous,
         b"%d" % event.version,
@@ -73,24 +149,41 @@ def digest(previous: bytes, event: Event) -> bytes:
         b"%d" % event.campaign,
         b"%d" % event.at,
         None if event.shape is None else event.shape.digest,
-        None if ref is None else ref.key.encode("utf-8", "surrogatepass"),
-        event.before,
-        event.after,
-        None if event.data is None else event.data.encode(),
+        commitment(secret, event.body),
     )
     return hashlib.sha256(b"".join([b"-" if field is None else b"%d:%b," % (len(field), field) for field in fields])).digest()
 
 
-def _netstring(data: bytes) -> bytes:
-    return b"%d:%b," % (len(data), data)
+def ref_number(lookup: bytes, ref: Ref) -> int:
+    """A 63-bit number of a row, for finding the events of a row through an index; several rows may share one.
+
+    Args:
+        lookup: the ledger's own secret, without which nobody can tell the row from the number.
+        ref: the row.
+    """
+    return int.from_bytes(hashlib.sha256(lookup + _bytes(f"{ref.table}\0{ref.key}")).digest()[:8], "big") >> 1
 
 
-def index_of(ref: Ref | None, before: bytes | None) -> int | None:
-    """The number under which an event is found by its row; None where the row did not exist before, so that nobody else can have had it."""
-    return None if ref is None or before is None else ref_number(ref)
+def _field(data: bytes | None) -> bytes:
+    return b"-" if data is None else b"%d:%b," % (len(data), data)
 
 
-def ref_number(ref: Ref) -> int:
-    """A 63-bit number of a row, for finding the events of a row through an index; several rows may share one."""
-    text = f"{ref.table}\0{ref.key}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+def _next(body: bytes, at: int) -> tuple[bytes | None, int]:
+    if body[at] == ord("-"):
+        return None, at + 1
+    colon = body.index(b":", at)
+    end = colon + 1 + int(body[at:colon])
+    return body[colon + 1 : end], end + 1
+
+
+def _first_cell(image: bytes) -> bytes:
+    end = image.find(b"\0")
+    return image if end < 0 else image[:end]
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")

@@ -21,7 +21,7 @@ class Standing:
     begun: Event | None = None
     """The begin of the job that decided the standing (or undone) changes."""
     decision: str | None = None
-    """The digest, in hex, of what that job decided."""
+    """The mark of what that job decided."""
 
 
 def fold(events: Sequence[Event]) -> Standing:
@@ -48,6 +48,15 @@ def fold(events: Sequence[Event]) -> Standing:
                 if facts.get("state") == "migrated":
                     standing.undone = []
     return standing
+
+
+def doer(events: Sequence[Event]) -> int:
+    """The campaign whose job left the entity as it is, 0 where none did: one that failed, or that skipped it, left it as it was."""
+    found = 0
+    for event in events:
+        if event.kind == "end" and not event.facts.get("skipped"):
+            found = event.campaign
+    return found
 
 
 def expected(changes: Sequence[Written]) -> dict[Ref, Image | None]:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ledger.event import Event, digest, genesis, index_of
+from ledger.event import ERASED, KEPT, OPEN, Event, digest
 from ledger.journal import Head
 
 
 def flaw(head: Head, events: Sequence[Event]) -> str | None:
     """What is wrong with the stream, or None: an event changed, missing, moved or cut off, or a row that says something else."""
-    previous = genesis(head.migration, head.key)
-    for at, event in enumerate(events, 1):
-        if event.version != at:
-            return f"version {at} is missing"
-        if not _follows(previous, event):
-            return f"version {at} ({event.kind}) is not what was appended"
-        previous = event.hash
-    if not events or (head.version, head.hash) != (len(events), previous):
+    if head.misplaced:
+        return "its row stands under another key than its own"
+    hashes = chain(head, events)
+    wrong = _broken(events, hashes)
+    if wrong is not None:
+        return wrong
+    if not events or (head.version, head.hash) != (len(events), hashes[-1]):
         return f"the stream ends at version {len(events)}, and its row says {head.version}"
     state, failed = folded_state(events)
     if (head.state, head.failed) != (state, failed):
@@ -25,24 +24,67 @@ def flaw(head: Head, events: Sequence[Event]) -> str | None:
         return f"its state is {said}, and its events say {state!r}{' and failed' if failed else ''}"
     if head.campaign != events[-1].campaign:
         return f"its row says that c{head.campaign} did the last job, and its events say c{events[-1].campaign}"
+    return _unreadable(head, events)
+
+
+def chain(head: Head, events: Sequence[Event]) -> list[bytes]:
+    """The hash of each event, recomputed from what it says and from all before it: 32 bytes each; empty from one on of which there can be none."""
+    hashes: list[bytes] = []
+    previous = _genesis(head)
+    for event in events:
+        previous = _hash(previous, event, head.secret) if previous else b""
+        hashes.append(previous)
+    return hashes
+
+
+def _genesis(head: Head) -> bytes:
+    try:
+        return head.genesis
+    except (TypeError, AttributeError):
+        return b""  # a key, a secret or an origin of another type altogether
+
+
+def _hash(previous: bytes, event: Event, secret: bytes) -> bytes:
+    # %d in the digest would make a whole number of 1.5.
+    if not all(type(number) is int for number in (event.version, event.campaign, event.at)):
+        return b""
+    try:
+        return digest(previous, event, secret)
+    except (TypeError, ValueError, AttributeError, IndexError):
+        return b""  # a value of another type altogether, which SQLite takes in any column
+
+
+def _broken(events: Sequence[Event], hashes: Sequence[bytes]) -> str | None:
+    for at, (event, found) in enumerate(zip(events, hashes, strict=True), 1):
+        if event.version != at:
+            return f"version {at} is missing"
+        if not found or event.hash != found[:KEPT] or event.misplaced:
+            return f"version {at} ({event.kind}) is not what was appended"
     return None
 
 
-def _follows(previous: bytes, event: Event) -> bool:
-    # %d in the digest would make a whole number of 1.5.
-    if not all(type(number) is int for number in (event.campaign, event.at)):
-        return False
-    try:
-        return digest(previous, event) == event.hash and event.index == index_of(event.ref, event.before)
-    except (TypeError, ValueError, AttributeError):
-        return False  # a value of another type altogether, which SQLite takes in any column
+def _unreadable(head: Head, events: Sequence[Event]) -> str | None:
+    """What is wrong with the events that nobody can read: all of them belong before the event that says that they were erased."""
+    last = max((event.version for event in events if event.kind == ERASED and event.body[0] == OPEN), default=0)
+    if head.erased != bool(last):
+        return "its row says that it was erased, and its events do not" if head.erased else "its row has a key that was erased"
+    for event in events:
+        if event.erased and event.version > last:
+            return f"version {event.version} ({event.kind}) cannot be read, and nobody recorded an erasure"
+        if not event.erased and event.version < last:
+            return f"version {event.version} ({event.kind}) was to be erased, and can be read"
+    return None
 
 
 def folded_state(events: Sequence[Event]) -> tuple[str, bool]:
     """The state and the failed mark that a stream's events add up to."""
     state, failed = "", False
     for event in events:
-        if event.kind == "end":
+        if event.erased:
+            continue
+        if event.kind == ERASED:
+            state, failed = str(event.facts.get("state")), event.facts.get("failed") is True
+        elif event.kind == "end":
             state, failed = str(event.facts.get("state")), False
         elif event.kind == "failed":
             state, failed = state or "failed", True

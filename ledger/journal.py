@@ -1,19 +1,26 @@
 """Appends to streams and reads them, through the transaction it is handed.
 
-The row of a stream (version, head, state) is a cache of its events and the flag that applications read; it is never evidence.
+The row of a stream (version, head, state) is a cache of its events and the flag that applications read; it is never evidence. In an encrypted
+ledger it holds a token of the entity's key, and the key sealed; after an erasure the token is all that is left.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from backtrail.errors import TooLarge
 from backtrail.image import Ref, Shape, Written
 from backtrail.stores.base import Store, Transaction
-from ledger.event import Event, digest, genesis
+from ledger.event import KEPT, SEALED, Content, Event, digest, genesis, origin, pack, ref_number, unpack
+from ledger.keyring import Keyring, conceal, reveal, seal, unseal
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,6 +41,28 @@ class Head:
     state: str = ""
     failed: bool = False
     campaign: int = 0
+    subject: str | None = None
+    """Whose data is in the stream; as the ledger holds it, where it is there. None where the key is the subject, or there is none."""
+    secret: bytes = b""
+    """What keeps the stream's hashes from being guessed; empty after an erasure."""
+    place: str | None = None
+    """The key as the ledger holds it: itself, or a token."""
+    name: bytes | None = None
+    """The key sealed, in an encrypted ledger."""
+    origin: bytes | None = None
+    """What is left of an erased entity's key: what its chain begins with."""
+    misplaced: bool = False
+    """Whether it stands under another key than its own."""
+
+    @property
+    def erased(self) -> bool:
+        """Whether the entity's data was made unreadable."""
+        return self.origin is not None
+
+    @property
+    def genesis(self) -> bytes:
+        """What the stream's first event is chained to."""
+        return genesis(self.migration, origin(self.secret, self.key) if self.origin is None else self.origin)
 
 
 class Fact(NamedTuple):
@@ -61,23 +90,43 @@ class Placed(NamedTuple):
     event: Event
 
 
+class Recall(NamedTuple):
+    """The result of a recall as the database holds it: under the entity's key or its token, open or sealed."""
+
+    place: str
+    label: str
+    digest: str
+    result: Any
+
+
 class Journal(ABC):
     """The streams of a ledger. Shapes are remembered for the life of the object."""
 
     unreadable: ClassVar[tuple[type[Exception], ...]]
     """What comes of values that no event ever had, such as text that is no text."""
 
-    def __init__(self) -> None:
+    def __init__(self, keyring: Keyring) -> None:
+        self.keyring = keyring
         # By digest, which a shape remembers: its own hash is made anew of all its columns' names each time.
         self._shape_ids: dict[bytes, int] = {}
 
     # -- heads ----------------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def heads(self, tx: Transaction, migration: str, keys: Sequence[str], *, lock: bool) -> dict[str, Head]:
-        """The heads of those of the keys that have a stream."""
+        """The heads of those of the keys that have a stream, also where it holds a token of the key only."""
+        self.keyring.open(tx)
+        found: dict[str, Head] = {}
+        for chunk in chunks(keys):
+            asked = {self.keyring.token(migration, key): key for key in chunk}
+            for head in self._heads(tx, migration, [*chunk, *asked], lock=lock):
+                key = asked.get(head.key, head.key)
+                found[key] = replace(head, key=key)
+        return found
 
     @abstractmethod
+    def _heads(self, tx: Transaction, migration: str, places: Sequence[str], *, lock: bool) -> Iterable[Head]:
+        """The streams that stand under these keys or tokens, as they are there."""
+
     def page(
         self,
         tx: Transaction,
@@ -91,6 +140,8 @@ class Journal(ABC):
     ) -> list[Head]:
         """The next streams of a migration after a stream's id, in the order of their ids.
 
+        The key of one that was erased is its token.
+
         Args:
             tx: where to read.
             migration: whose streams.
@@ -100,6 +151,40 @@ class Journal(ABC):
             failed: only those whose last job failed, or did not.
             campaign: only those whose last job was this campaign's.
         """
+        self.keyring.open(tx)
+        return self._named(tx, self._page(tx, migration, after, limit, state, failed, campaign))
+
+    @abstractmethod
+    def _page(
+        self,
+        tx: Transaction,
+        migration: str,
+        after: int,
+        limit: int,
+        state: str | None,
+        failed: bool | None,
+        campaign: int | None,
+    ) -> list[Head]:
+        """The page, as the streams are there."""
+
+    def _named(self, tx: Transaction, heads: Sequence[Head]) -> list[Head]:
+        """The heads with the keys that stand sealed in them."""
+        sealed = [head.subject for head in heads if head.name is not None and head.subject is not None]
+        ciphers = self.keyring.ciphers(tx, sealed) if sealed else {}
+        return [head if head.name is None else self._opened(head, ciphers) for head in heads]
+
+    def _opened(self, head: Head, ciphers: Mapping[str, AESGCM]) -> Head:
+        try:
+            key = unseal(ciphers[head.subject or ""], head.name or b"", head.migration.encode()).decode("utf-8", "surrogatepass")
+        except (KeyError, ValueError):
+            return replace(head, misplaced=True)
+        return replace(head, key=key, misplaced=self.keyring.token(head.migration, key) != head.place)
+
+    @abstractmethod
+    def subject_streams(
+        self, tx: Transaction, migrations: Collection[str], places: Sequence[str], subjects: Sequence[str], *, lock: bool
+    ) -> list[Head]:
+        """The streams of these migrations that stand under one of these keys or tokens, or are of one of these subjects."""
 
     @abstractmethod
     def matching(self, tx: Transaction, migration: str, *, state: str | None = None, failed: bool | None = None) -> int:
@@ -121,24 +206,80 @@ class Journal(ABC):
         Raises:
             Retry: another transaction was first in one of the streams.
         """
+        self.keyring.open(tx)
         new = [entry for entry in entries if entry.head.id is None]
         ids = iter(self._new_ids(tx, len(new)))
+        ciphers = self._ciphers(tx, [entry.head for entry in entries])
         events: list[Placed] = []
         fresh: list[Head] = []
         moved: list[Head] = []
         for entry in entries:
-            head = entry.head
-            stream = next(ids) if head.id is None else head.id
-            previous = head.hash or genesis(head.migration, head.key)
-            version = head.version
+            cipher = ciphers.get(self._subject(entry.head) or "")
+            head = self._begun(entry.head, next(ids), cipher) if entry.head.id is None else self._gone_on(entry.head, cipher)
+            stream, version, previous = head.id or 0, head.version, head.hash
             for fact in entry.facts:
                 version += 1
-                event = _event(version, campaign, at, fact)
-                previous = event.hash = digest(previous, event)
+                event = self._event(stream, version, campaign, at, fact, cipher)
+                previous = digest(previous, event, head.secret)
+                event.hash = previous[:KEPT]
                 events.append(Placed(stream, event))
-            now = Head(head.migration, head.key, stream, version, previous, entry.state, entry.failed, campaign)
-            (fresh if head.id is None else moved).append(now)
+            now = replace(head, version=version, hash=previous, state=entry.state, failed=entry.failed, campaign=campaign)
+            (fresh if entry.head.id is None else moved).append(now)
         self._write(tx, fresh, moved, events)
+
+    def _ciphers(self, tx: Transaction, heads: Sequence[Head]) -> dict[str, AESGCM]:
+        """What seals what is appended; nothing where the ledger is not encrypted."""
+        if not self.keyring.sealing:
+            return {}
+        subjects = [self._subject(head) for head in heads]
+        return self.keyring.ciphers(tx, [subject for subject in subjects if subject is not None], write=True)
+
+    def _subject(self, head: Head) -> str | None:
+        """The token of whose data a stream holds; None where it is nobody's, or is erased."""
+        name = head.key if head.subject is None else head.subject
+        if not self.keyring.sealing or head.erased or (head.subject is None and not name):
+            return None
+        return self.keyring.subject(head.migration, name)
+
+    def _begun(self, head: Head, stream: int, cipher: AESGCM | None) -> Head:
+        """The head of a new stream, before its first event."""
+        secret = os.urandom(16)
+        first = genesis(head.migration, origin(secret, head.key))
+        if cipher is None:
+            subject = None if head.subject == head.key else head.subject
+            return replace(head, id=stream, secret=secret, place=head.key, subject=subject, hash=first)
+        return replace(
+            head,
+            id=stream,
+            secret=secret,
+            place=self.keyring.token(head.migration, head.key),
+            subject=self._subject(head),
+            name=seal(cipher, head.key.encode("utf-8", "surrogatepass"), head.migration.encode()),
+            hash=first,
+        )
+
+    def _gone_on(self, head: Head, cipher: AESGCM | None) -> Head:
+        """The head of a stream that goes on, perhaps in a ledger that is encrypted since."""
+        return head if cipher is None else replace(head, subject=self._subject(head))
+
+    def _event(self, stream: int, version: int, campaign: int, at: int, fact: Fact, cipher: AESGCM | None) -> Event:
+        written = fact.written
+        event = Event(version, fact.kind, campaign, at, data=fact.data)
+        if written is not None:
+            image = written.after or written.before
+            event.ref, event.shape = written.ref, None if image is None else image.shape
+            event.before = None if written.before is None else written.before.data
+            event.after = None if written.after is None else written.after.data
+            event.index = self._index(event)
+        key = None if event.ref is None else event.ref.key
+        event.body = pack(Content(key, event.before, event.after, event.data))
+        if cipher is not None:
+            event.body = bytes([SEALED]) + seal(cipher, event.body, b"%d:%d" % (stream, version))
+        return event
+
+    def _index(self, event: Event) -> int | None:
+        # Where the row did not exist before, nobody else can have had it.
+        return None if event.ref is None or event.before is None else ref_number(self.keyring.lookup, event.ref)
 
     @abstractmethod
     def _new_ids(self, tx: Transaction, number: int) -> Sequence[int]:
@@ -170,27 +311,143 @@ class Journal(ABC):
 
     # -- reading --------------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def events(self, tx: Transaction, streams: Iterable[int]) -> dict[int, list[Event]]:
         """All events of each of the streams, in their order."""
+        self.keyring.open(tx)
+        found = self._events(tx, list(streams))
+        self._read(tx, [Placed(stream, event) for stream, events in found.items() for event in events])
+        return found
 
     @abstractmethod
+    def _events(self, tx: Transaction, streams: Sequence[int]) -> dict[int, list[Event]]:
+        """All events of each of the streams, with their bodies unread."""
+
     def last_events(self, tx: Transaction, heads: Iterable[Head]) -> dict[str, Event]:
         """The last event of each stream, by the entity's key."""
+        self.keyring.open(tx)
+        keys = {(head.id, head.version): head.key for head in heads if head.id is not None}
+        found = [placed for chunk in chunks(list(keys)) for placed in self._events_at(tx, chunk)]
+        self._read(tx, found)
+        return {keys[stream, event.version]: event for stream, event in found}
 
     @abstractmethod
+    def _events_at(self, tx: Transaction, places: Sequence[tuple[int, int]]) -> Iterable[Placed]:
+        """The events of these streams with these versions, with their bodies unread."""
+
     def others(self, tx: Transaction, refs: Sequence[Ref], migration: str | None = None) -> dict[Ref, list[tuple[Head, Event]]]:
         """The events that changed one of these rows when it already existed, of all streams or of one migration's, newest last."""
+        self.keyring.open(tx)
+        numbers = {ref_number(self.keyring.lookup, ref): ref for ref in refs}
+        found: dict[Ref, list[tuple[Head, Event]]] = {}
+        for chunk in chunks(list(numbers)):
+            pairs = self._numbered(tx, chunk, migration)
+            self._read(tx, [Placed(head.id or 0, event) for head, event in pairs])
+            heads = {head.id: head for head in self._named(tx, list({head.id: head for head, _ in pairs}.values()))}
+            for head, event in sorted(pairs, key=lambda pair: (pair[1].at, pair[1].version)):
+                ref = numbers[event.index or 0]
+                if event.ref == ref:
+                    found.setdefault(ref, []).append((heads[head.id], event))
+        return found
+
+    @abstractmethod
+    def _numbered(self, tx: Transaction, numbers: Sequence[int], migration: str | None) -> list[tuple[Head, Event]]:
+        """The events of rows with these numbers, with the heads of their streams, of all or of one migration's."""
+
+    def _read(self, tx: Transaction, events: Iterable[Placed]) -> None:
+        """Nothing; the events say what their bodies say, those that can be read."""
+        sealed = []
+        for placed in events:
+            event = placed.event
+            if event.body[:1] == bytes([SEALED]):
+                sealed.append(placed)
+            else:
+                self._understand(event, event.body)
+        if not sealed:
+            return
+        subjects = self._subjects(tx, sorted({placed.stream for placed in sealed}))
+        ciphers = self.keyring.ciphers(tx, subjects.values())
+        for stream, event in sealed:
+            try:
+                cipher = ciphers[subjects[stream]]
+                self._understand(event, unseal(cipher, event.body[1:], b"%d:%d" % (stream, event.version)))
+            except (KeyError, ValueError):
+                event.erased = True
+
+    def _understand(self, event: Event, body: bytes) -> None:
+        try:
+            key, event.before, event.after, event.data = unpack(body)
+        except (ValueError, TypeError):
+            event.erased = True
+            return
+        event.ref = None if event.shape is None or key is None else Ref(event.shape.table, key)
+        event.misplaced = event.index != self._index(event)
+
+    @abstractmethod
+    def _subjects(self, tx: Transaction, streams: Sequence[int]) -> dict[int, str]:
+        """The tokens of the subjects of these streams."""
+
+    # -- erasing --------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def redact(self, tx: Transaction, stream: int, bodies: Mapping[int, bytes]) -> None:
+        """Nothing; the events of these versions have these bodies, which keep the hashes, and are found by no row any more."""
+
+    @abstractmethod
+    def forget(self, tx: Transaction, heads: Sequence[Head]) -> None:
+        """Nothing; the streams' rows say what these heads say, their keys and subjects with it."""
 
     # -- recalls --------------------------------------------------------------------------------------------------
 
-    @abstractmethod
-    def recalls(self, tx: Transaction, migration: str, keys: Sequence[str]) -> dict[str, dict[tuple[str, str], Any]]:
-        """The stored results of recalls, by the entity's key, then by label and digest of the arguments."""
+    def recalls(self, tx: Transaction, migration: str, subjects: Mapping[str, str]) -> dict[str, dict[tuple[str, str], Any]]:
+        """The stored results of recalls, by the entity's key, then by label and digest of the arguments.
+
+        Args:
+            tx: where to read.
+            migration: whose.
+            subjects: for each entity's key, whose data it is.
+        """
+        self.keyring.open(tx)
+        # Under the key as well, open: what was paid for before the ledger was encrypted.
+        places = {place: key for key in subjects for place in (key, self._place(migration, key))}
+        ciphers = (
+            self.keyring.ciphers(tx, [self.keyring.subject(migration, one) for one in subjects.values()])
+            if self.keyring.sealing
+            else {}
+        )
+        found: dict[str, dict[tuple[str, str], Any]] = {}
+        for chunk in chunks(list(places)):
+            for recall in self._recalls(tx, migration, chunk):
+                key = places[recall.place]
+                result = reveal(ciphers.get(self.keyring.subject(migration, subjects[key])), recall.result)
+                found.setdefault(key, {})[recall.label, recall.digest] = result
+        return found
+
+    def store_recall(self, tx: Transaction, migration: str, key: str, subject: str, call: tuple[str, str], result: Any) -> None:
+        """Nothing; the result of a call (label and digest of the arguments) is kept, unless there is one: the first that was paid for counts."""
+        self.keyring.open(tx)
+        if self.keyring.sealing:
+            token = self.keyring.subject(migration, subject)
+            result = conceal(self.keyring.ciphers(tx, [token], write=True)[token], result)
+        self._store_recall(tx, migration, Recall(self._place(migration, key), *call, result))
+
+    def _place(self, migration: str, key: str) -> str:
+        return self.keyring.token(migration, key) if self.keyring.sealing else key
 
     @abstractmethod
-    def store_recall(self, tx: Transaction, migration: str, key: str, label: str, digest: str, result: Any) -> None:
-        """Nothing; the result is kept, unless there is one already: the first that was paid for is the one that counts."""
+    def _recalls(self, tx: Transaction, migration: str, places: Sequence[str]) -> Iterable[Recall]:
+        """The recalls that stand under these keys or tokens."""
+
+    @abstractmethod
+    def _store_recall(self, tx: Transaction, migration: str, recall: Recall) -> None:
+        """Nothing; the recall is kept, unless there is one of that call."""
+
+    @abstractmethod
+    def forget_recalls(self, tx: Transaction, migration: str, places: Sequence[str]) -> None:
+        """Nothing; no result of a recall is kept under these keys or tokens."""
+
+
+to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""Data as the ledger keeps it."""
 
 
 def in_portions(read: Callable[[Sequence[T]], R], items: Sequence[T]) -> Iterator[R]:
@@ -218,21 +475,3 @@ def load_shape(body: str | None) -> Shape:
 def chunks(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """The items in pieces of which each goes into one IN (…)."""
     return (items[at : at + IN_LIMIT] for at in range(0, len(items), IN_LIMIT))
-
-
-def _event(version: int, campaign: int, at: int, fact: Fact) -> Event:
-    written = fact.written
-    if written is None:
-        return Event(version, fact.kind, campaign, at, data=fact.data)
-    image = written.after or written.before
-    return Event(
-        version,
-        fact.kind,
-        campaign,
-        at,
-        written.ref,
-        None if image is None else image.shape,
-        None if written.before is None else written.before.data,
-        None if written.after is None else written.after.data,
-        fact.data,
-    )

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backtrail.image import Image, Ref
 from backtrail.stores.base import Transaction
 from ledger.history import fold
 from ledger.integrity import flaw
 from ledger.journal import Head
 from ledger.ledger import Ledger
+
+
+def standing_on(ledger: Ledger, tx: Transaction, migration: str, keys: Sequence[str], refs: Sequence[Ref]) -> list[str]:
+    """The names of other migrations that changed one of the rows, or created it for an entity of one of these keys, and stand.
+
+    Args:
+        ledger: where the streams are.
+        tx: the transaction to read in.
+        migration: the one that is not meant.
+        keys: the entities.
+        refs: the rows.
+    """
+    names = {
+        head.migration for found in ledger.journal.others(tx, refs).values() for head, _ in found if head.state == "migrated"
+    }
+    for name in {one.migration for one in ledger.campaigns.all(tx)} - names - {migration}:
+        heads = [head for head in ledger.journal.heads(tx, name, keys, lock=False).values() if head.state == "migrated"]
+        events = ledger.journal.events(tx, [head.id or 0 for head in heads]) if heads else {}
+        if any(event.ref in refs for stream in events.values() for event in stream):
+            names.add(name)
+    return sorted(names - {migration})
 
 
 def written_later(ledger: Ledger, tx: Transaction, head: Head, ref: Ref, left: Image | None, found: Image | None) -> Head | None:

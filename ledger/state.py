@@ -20,6 +20,8 @@ def action(campaign: Campaign, head: Head) -> Action:
         return "skip"
     match campaign.kind:
         case "migrate":
+            if head.erased and not campaign.options.get("only"):
+                return "skip"  # whoever names it is told why nothing can be done
             if head.state == "migrated" or (head.state == "rolled_back" and not campaign.options.get("only")):
                 return "skip"
             return "redo" if head.state == "rolled_back" else "migrate"

@@ -14,15 +14,18 @@ from backtrail.errors import BacktrailError, UnknownName, UsageError
 from backtrail.image import Image, Ref
 from backtrail.keys import key_text, parse_key
 from backtrail.migration import Keys
-from backtrail.stores.base import Transaction
+from backtrail.stores.base import Difference, Transaction
 from ledger.campaigns import GOING_BACK, UNFINISHED, Campaign, Kind
-from ledger.history import expected, fold
+from ledger.deleted import not_to_resurrect, told
+from ledger.history import back, expected, fold
 from ledger.integrity import flaw
 from ledger.journal import Head, in_portions
+from ledger.keyring import is_token
 from ledger.later import written_later
 from ledger.ledger import Ledger
 from ledger.presence import milliseconds
-from producer.sources import count
+from ledger.subject import places_of
+from producer.sources import count, done_by
 
 PAGE = 1000
 
@@ -74,6 +77,7 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
         if not ledger.exists(tx):
             raise UsageError(f"nothing was ever migrated by {found.name}: there is nothing to roll back")
         _demand_owned(ledger, tx, found, order, keys)
+        keys = _without_erased(ledger, tx, found, keys)
     if order.kind == "rollback":
         _refuse_dependents(ledger, found, order, keys)
     if order.kind == "rollback" and order.options.get("on_drift") != "skip":
@@ -92,6 +96,7 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
                 **requirements(ledger, tx, found, order),
                 "batch_size": order.batch_size,
                 "only": keys is not None,
+                **({} if places_of(found.cls) == [0] else {"subject": places_of(found.cls)}),
                 **({"nulls": dict(census.nulls)} if census.nulls else {}),
             },
             params=order.params,
@@ -177,7 +182,8 @@ def _total(ledger: Ledger, tx: Transaction, campaign: Campaign, keys: int) -> in
 def _parsed(only: Iterable[str] | None, types: Sequence[str]) -> list[str] | None:
     if only is None:
         return None
-    return list(dict.fromkeys(key_text(parse_key(text, types)) for text in only))
+    # The token of one that was erased is printed in place of its key, and is taken back.
+    return list(dict.fromkeys(text if is_token(text) else key_text(parse_key(text, types)) for text in only))
 
 
 def known_keys(ledger: Ledger, found: Found, only: Sequence[str]) -> list[str]:
@@ -200,8 +206,9 @@ def demand_known(ledger: Ledger, found: Found, keys: Sequence[str] | None, kind:
     with store.transaction(write=False) as tx:
         # Where a function makes the keys, the sources cannot be asked: then only a stream says that an entity is or was there.
         asked = kind == "migrate" or not any(one.key for one in found.cls.all_keys())
-        there = store.existing(tx, found.cls, [parse_key(key, types) for key in keys]) if asked else set()
-        missing = [key for at, key in enumerate(keys) if at not in there]
+        named = [key for key in keys if asked and not is_token(key)]
+        there = {named[at] for at in store.existing(tx, found.cls, [parse_key(key, types) for key in named])} if named else set()
+        missing = [key for key in keys if key not in there]
         if missing and kind != "migrate" and ledger.exists(tx):
             streams = ledger.journal.heads(tx, found.name, missing, lock=False)
             missing = [key for key in missing if key not in streams]
@@ -209,6 +216,13 @@ def demand_known(ledger: Ledger, found: Found, keys: Sequence[str] | None, kind:
         sources = ", ".join(f"{one.table}.{'+'.join(one.columns)}" for one in found.cls.all_keys())
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise UsageError(f"{found.name} knows no entity {missing[0]!r}{more}: keys are values of {sources}")
+
+
+def _without_erased(ledger: Ledger, tx: Transaction, found: Found, keys: list[str] | None) -> list[str] | None:
+    """The keys, those of entities that were erased as what is left of them: no list names them again."""
+    heads = ledger.journal.heads(tx, found.name, keys, lock=False) if keys is not None else {}
+    gone = {key: head.place for key, head in heads.items() if head.erased and head.place is not None}
+    return keys if keys is None else [gone.get(key, key) for key in keys]
 
 
 def _demand_owned(ledger: Ledger, tx: Transaction, found: Found, order: Order, keys: Sequence[str] | None) -> None:
@@ -297,15 +311,18 @@ def _refuse_dependents(ledger: Ledger, found: Found, order: Order, keys: Sequenc
 
 def _refuse_drift(ledger: Ledger, found: Found, order: Order, keys: Sequence[str] | None) -> None:
     drifted: dict[str, list[str]] = {}
+    types, resurrect = ledger.store.census(found.cls).types, bool(order.options.get("resurrect"))
     with ledger.store.transaction(write=False) as tx:
         for heads in _chosen(ledger, tx, found, order, keys):
-            for some in in_portions(partial(find_drift, ledger, tx), heads):
+            for some in in_portions(partial(find_drift, ledger, tx, found, types, resurrect=resurrect), heads):
                 drifted |= some
     if drifted:
         raise DriftFound(drifted)
 
 
-def find_drift(ledger: Ledger, tx: Transaction, heads: Sequence[Head]) -> dict[str, list[str]]:
+def find_drift(
+    ledger: Ledger, tx: Transaction, migration: Found, types: Sequence[str], heads: Sequence[Head], *, resurrect: bool = False
+) -> dict[str, list[str]]:
     """Of migrated entities, those that cannot go back, and why: every differing column, or who wrote the row since."""
     events = ledger.journal.events(tx, [head.id for head in heads if head.id is not None])
     found = {
@@ -313,13 +330,21 @@ def find_drift(ledger: Ledger, tx: Transaction, heads: Sequence[Head]) -> dict[s
         for head in heads
         if (wrong := flaw(head, events[head.id or 0]))
     }
-    sound = [head for head in heads if head.key not in found]
-    wanted = {head.key: expected(fold(events[head.id or 0]).changes) for head in sound}
+    # The worker says of one that was erased that it was: there is nothing to compare.
+    sound = [head for head in heads if head.key not in found and not head.erased]
+    changes = {head.key: fold(events[head.id or 0]).changes for head in sound}
+    wanted = {key: expected(of_key) for key, of_key in changes.items()}
     live = tx.fetch([ref for rows in wanted.values() for ref in rows], lock=False)
     for head in sound:
-        lines = [line for ref, image in wanted[head.key].items() for line in _drift(ledger, tx, head, ref, image, live.get(ref))]
+        rows = {ref: image for ref, image in wanted[head.key].items() if ref in live or not resurrect}
+        lines = [line for ref, image in rows.items() for line in _drift(ledger, tx, head, ref, image, live.get(ref))]
         if lines:
             found[head.key] = lines
+    if not resurrect:
+        left = [head.key for head in sound if head.key not in found]
+        steps = [back(changes[key], live) for key in left]
+        gone = not_to_resurrect(ledger.store, tx, migration.cls, [parse_key(key, types) for key in left], steps)
+        found |= {left[at]: [told(migration.cls)] for at in gone}
     return found
 
 
@@ -329,7 +354,17 @@ def _drift(ledger: Ledger, tx: Transaction, head: Head, ref: Ref, left: Image | 
     other = written_later(ledger, tx, head, ref, left, live) if differences else None
     if other is not None:
         return [f"{where}: written since by {other.migration}: roll that back first"]
-    return [f"{where}: {one.column}: {one.expected!r} became {one.found!r}" for one in differences]
+    if differences and left is None:
+        return [f"{where}: this key was taken again by a new row: delete that first, or give it another key"]
+    if differences and live is None:
+        return [f"{where}: this row was deleted since, and only --resurrect brings it back"]
+    return [f"{where}: {one.column}: {_became(one)}" for one in differences]
+
+
+def _became(one: Difference) -> str:
+    if one.schema:
+        return f"this column {one.schema}: make it what it was"
+    return f"{one.expected!r} became {one.found!r}"
 
 
 def _chosen(ledger: Ledger, tx: Transaction, found: Found, order: Order, keys: Sequence[str] | None) -> Iterable[list[Head]]:
@@ -343,4 +378,6 @@ def _chosen(ledger: Ledger, tx: Transaction, found: Found, order: Order, keys: S
     after = 0
     while page := ledger.journal.page(tx, found.name, after, PAGE):
         after = page[-1].id or 0
-        yield [head for head in page if head.state == "migrated" and (other is None or head.campaign == other)]
+        migrated = [head for head in page if head.state == "migrated"]
+        own = None if other is None else done_by(ledger, tx, int(other), migrated)
+        yield [head for head in migrated if own is None or head.id in own]

@@ -16,14 +16,15 @@ from backtrail.discovery import announced, find
 from backtrail.errors import BacktrailError, Quarantine, UsageError
 from ledger.campaigns import UNFINISHED, Campaign
 from ledger.presence import milliseconds
-from ledger.verify import Verifier
+from ledger.verify import Verifier, cores
+from producer import checkpoint as checkpoints
 from producer import history as histories
 from producer import show
-from producer.campaign import DriftFound, Order, as_last, known_keys, mended, moved, open_campaign, whoami
-from producer.context import Context, quiet_logs
+from producer.campaign import DriftFound, Order, known_keys, last_params, mended, moved, open_campaign, whoami
+from producer.context import Context, open_ledger, quiet_logs
 from producer.dryrun import forecast
 from producer.failures import failures
-from producer.sources import in_sample
+from producer.sources import Chosen
 from producer.status import status as status_documents
 
 Command = Callable[..., Any]
@@ -68,6 +69,9 @@ only_from_option = click.option(
 )
 batch_option = click.option(
     "--batch-size", type=click.IntRange(1, 5000), metavar="N", help="Entities in one message and transaction."
+)
+verifier_option = click.option(
+    "--verifier", metavar="KEY", help="The key that signed it, or its file; default that of signing_key_file."
 )
 watch_option = click.option("--watch", is_flag=True, help="Stay, and show progress, until the end.")
 
@@ -210,6 +214,7 @@ def rerun(context: Context, migration: str, **given: Any) -> None:
 @click.option("--campaign", metavar="CAMPAIGN", help="Those that this campaign did; a rollback's are brought again.")
 @click.option("--all", "everybody", is_flag=True, help="All that are migrated.")
 @click.option("--on-drift", type=click.Choice(["refuse", "skip"]), default="refuse", help="What to do where rows changed since.")
+@click.option("--resurrect", is_flag=True, help="Bring back also what the application deleted since.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen; change nothing.")
 @batch_option
 @watch_option
@@ -221,7 +226,7 @@ def rollback(context: Context, migration: str, **given: Any) -> None:
     only = _only(given["only"], given["only_from"])
     if (only is not None) + (given["campaign"] is not None) + given["everybody"] != 1:
         raise UsageError("rollback takes one of --only KEY, --campaign CAMPAIGN and --all")
-    options: dict[str, Any] = {"on_drift": given["on_drift"]}
+    options: dict[str, Any] = {"on_drift": given["on_drift"], **({"resurrect": True} if given["resurrect"] else {})}
     kind: Any = "rollback"
     if given["campaign"] is not None:
         with context.ledger.store.transaction(write=False) as tx:
@@ -387,23 +392,40 @@ _mover("cancel", "cancelled", "Ends a campaign, within one batch; what is done s
 
 
 @backtrail.command()
-@click.argument("migration")
+@click.argument("migration", required=False)
 @click.option("--sample", type=Share(), metavar="1%", help="A share of the entities only.")
 @only_option
+@click.option("-j", "--jobs", type=click.IntRange(1), metavar="N", help="Processes; as many as there are cores.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), metavar="FILE", help="And that what it covers is still there.")
+@verifier_option
 @common
-def verify(context: Context, migration: str, sample: float | None, only: Sequence[str]) -> None:
+def verify(
+    context: Context,
+    migration: str | None,
+    sample: float | None,
+    only: Sequence[str],
+    jobs: int | None,
+    checkpoint: Path | None,
+    verifier: str | None,
+) -> None:
     """Recomputes the ledger, compares every row, asks migrate again; exit code 1 if anything is wrong."""
+    if migration is None:
+        if checkpoint is None or sample or only:
+            raise UsageError("verify takes a migration; without one, --checkpoint FILE alone compares the whole ledger")
+        sys.exit(checkpoints.verify_all(context, checkpoint, verifier))
     ledger = context.ledger
-    found = as_last(ledger, context.migration(migration))
+    plain = context.migration(migration)
+    params = last_params(ledger, plain)
+    found = plain.bound(params)
     ledger.store.check(found.cls)
     with ledger.store.transaction(write=False) as tx:
         if not ledger.exists(tx):
             raise UsageError("no campaign was ever opened in this database: there is nothing to verify")
-    wanted = set(known_keys(ledger, found, only))
-
-    def chosen(key: str) -> bool:
-        return in_sample(key, sample) and (not wanted or key in wanted)
-
+    named = frozenset(known_keys(ledger, found, only) if only else ())
+    chosen = Chosen(sample, named) if sample or named else None
+    opening = functools.partial(open_ledger, context.settings)
+    work = Verifier(ledger, found, chosen, jobs=jobs or cores(), opening=opening, params=params)
+    sealed = None if checkpoint is None else checkpoints.comparison(context, checkpoint, verifier, found.name)
     with context.err.status("verifying") as spinner:
         seen = 0
 
@@ -412,9 +434,85 @@ def verify(context: Context, migration: str, sample: float | None, only: Sequenc
             seen += count
             spinner.update(f"verifying: {seen:,} entities")
 
-        document = Verifier(ledger, found, chosen if sample or wanted else None).run(progress)
+        document = work.run(progress)
+        if sealed is not None:
+            document = checkpoints.with_finding(document, sealed.check(progress))
     show.print_json(context, document) if context.json else show.print_findings(context.out, document)
     sys.exit(0 if document["ok"] else 1)
+
+
+@backtrail.command()
+@click.option(
+    "--to", type=click.Path(path_type=Path), metavar="FILE", help="Where it is written; what stands there must go before it."
+)
+@click.option(
+    "--consistent-with", type=click.Path(path_type=Path), metavar="FILE", help="An older one, with which this one must begin."
+)
+@click.option("--new-key", type=click.Path(path_type=Path), metavar="FILE", help="Make a key instead, in a new file.")
+@click.option("--name", metavar="NAME", help="With --new-key: what the ledger is called, such as ledger.example.com/app.")
+@reason_option
+@common
+def checkpoint(context: Context, new_key: Path | None, name: str | None, **given: Any) -> None:
+    """A signed root over everything committed so far, to keep outside the database."""
+    if new_key is not None:
+        sys.exit(checkpoints.new_key(context, new_key, name))
+    if name is not None:
+        raise UsageError("--name goes with --new-key: a key has its name for good")
+    sys.exit(checkpoints.checkpoint(context, **given))
+
+
+@backtrail.command()
+@click.argument("subject")
+@click.option(
+    "--migration", "migrations", multiple=True, metavar="M", help="From what this one recorded only; can be given several times."
+)
+@click.option("--vacuum/--no-vacuum", default=None, help="Rewrite the database's files; default: if they are below a gigabyte.")
+@reason_option
+@common
+def erase(context: Context, subject: str, migrations: Sequence[str], vacuum: bool | None, reason: str | None) -> None:
+    """Makes a person's data in the ledger unreadable for good."""
+    from producer import erase as erasing
+
+    sys.exit(erasing.erase(context, subject, migrations=migrations, vacuum=vacuum, reason=reason))
+
+
+@backtrail.group()
+def keys() -> None:
+    """Master keys of an encrypted ledger."""
+
+
+@keys.command("new")
+@click.option(
+    "--to", type=click.Path(path_type=Path), metavar="FILE", help="Put it first in this file; without one it is printed."
+)
+@common
+def new_master_key(context: Context, to: Path | None) -> None:
+    """A new master key."""
+    from producer import erase as erasing
+
+    sys.exit(erasing.new_key(context, to))
+
+
+@keys.command()
+@common
+def rotate(context: Context) -> None:
+    """Wraps everything by the first master key of the file."""
+    from producer import erase as erasing
+
+    sys.exit(erasing.rotate(context))
+
+
+@backtrail.command()
+@click.argument("migration")
+@click.argument("key")
+@click.option(
+    "--checkpoint", type=click.Path(path_type=Path), metavar="FILE", help="Under which one; default the database's last."
+)
+@verifier_option
+@common
+def prove(context: Context, migration: str, key: str, checkpoint: Path | None, verifier: str | None) -> None:
+    """A proof, as JSON, that an entity's events are under the root of a checkpoint."""
+    sys.exit(checkpoints.prove(context, migration, key, checkpoint, verifier))
 
 
 @backtrail.command()
@@ -444,6 +542,30 @@ def notes(context: Context, migration: str, conflicts: bool, unmapped: bool) -> 
     for note in found:
         rest = ", ".join(f"{name}: {value}" for name, value in note.items() if name not in ("key", "kind"))
         context.out.print(f"{note['key']}: {note['kind']}: {rest}", markup=False)
+
+
+@backtrail.command()
+@click.argument("migration", nargs=-1, required=True)
+@click.option("--owner", default="backtrail_owner", show_default=True, metavar="NAME", help="Owns the ledger, runs expand.")
+@click.option("--worker", default="backtrail_worker", show_default=True, metavar="NAME", help="Runs workers and commands.")
+@click.option("--application", default="application", show_default=True, metavar="NAME", help="Reads the flag.")
+@click.option("--reader", metavar="NAME", help="Looks on only: status, verify, history, notes.")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter that names a table.")
+@click.option("--update", is_flag=True, help="The roles are there already.")
+@common
+def grants(context: Context, migration: Sequence[str], params: Sequence[str], update: bool, **names: Any) -> None:
+    """Prints what to run so that workers can only add to the ledger, and the application only read its flag."""
+    from producer import grants as granting
+    from producer.needs import Roles, needs_of
+
+    url = context.settings.database()
+    needs = needs_of([context.migration(one) for one in migration], _params(params))
+    store = context.answering() if url.startswith("postgresql") else None
+    parts = granting.grants(url, needs, Roles(**names), store, update=update)
+    if context.json:
+        show.print_json(context, granting.document(parts))
+    else:
+        click.echo(granting.script(url, parts))
 
 
 # -- processes --------------------------------------------------------------------------------------------------------

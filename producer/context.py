@@ -13,11 +13,12 @@ from rich.console import Console
 
 from backtrail import broker
 from backtrail.discovery import Found, find
-from backtrail.errors import Retry, UnknownName, UnsuitableDatabase
+from backtrail.errors import Retry, UnknownName, UnsuitableDatabase, UsageError
 from backtrail.settings import Settings, load, redact
 from backtrail.stores import open_store
-from backtrail.stores.base import Transaction
+from backtrail.stores.base import Store, Transaction
 from ledger.campaigns import Campaign
+from ledger.keyring import read_masters
 from ledger.ledger import Ledger
 
 
@@ -55,7 +56,7 @@ class Context:
             path = Path(url.removeprefix("sqlite:///").partition("?")[0])
             if not path.is_file():
                 raise UnsuitableDatabase(f"there is no database file {path}: check database_url")
-        ledger = Ledger(open_store(url, lock_timeout_ms=max(self.settings.lock_timeout_ms, 5000)))
+        ledger = open_ledger(self.settings)
         try:
             with ledger.store.transaction(write=False) as tx:
                 ledger.exists(tx)
@@ -64,6 +65,14 @@ class Context:
                 f"the database at {redact(url)} does not answer: is it running, and is the address right?"
             ) from error
         return ledger
+
+    def answering(self) -> Store | None:
+        """The database's store; None where it does not answer."""
+        try:
+            return self.ledger.store
+        except UsageError as error:
+            self.err.print(f"the database was not asked, so names are as the migrations have them: {error}", markup=False)
+            return None
 
     def check_broker(self) -> None:
         """Nothing, where the broker of the settings, if any is named, can be used.
@@ -102,6 +111,12 @@ class Context:
         if not self.ledger.exists(tx):
             raise UnsuitableDatabase("no campaign was ever opened in this database")
         return self.ledger.campaigns.find(tx, name)
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """The ledger of the database that the settings name; it connects when first used, in whichever process."""
+    store = open_store(settings.database(), lock_timeout_ms=max(settings.lock_timeout_ms, 5000))
+    return Ledger(store, read_masters(settings.master_key_file))
 
 
 def quiet_logs() -> None:

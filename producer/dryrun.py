@@ -18,6 +18,7 @@ from ledger.campaigns import Campaign
 from ledger.journal import Head
 from ledger.ledger import Ledger
 from ledger.state import action
+from ledger.subject import subject_of
 from producer.campaign import Order, demand_known, requirements
 from producer.sources import in_sample, is_null
 
@@ -168,7 +169,7 @@ def _decide_all(
         return
     store, cls = ledger.store, type(migration)
     tables = {name: store.columns(name) for name in {*cls.writes, *(rows.table for rows in cls.reads)}}
-    recalls = ledger.journal.recalls(tx, migration.name, [text for text, _ in keys]) if exists else {}
+    recalls = ledger.journal.recalls(tx, migration.name, {text: subject_of(cls, key) for text, key in keys}) if exists else {}
     for (text, key), rows in zip(
         keys, tx.read(cls.reads, [key for _, key in keys], lock=False, sources=cls.all_keys()), strict=True
     ):

@@ -21,6 +21,7 @@ from backtrail.errors import BacktrailError, Halt, Retry, UnsuitableBroker, Usag
 from backtrail.settings import load
 from backtrail.stores import open_store
 from ledger.campaigns import GOING, Batch, Campaign
+from ledger.keyring import read_masters
 from ledger.ledger import Ledger
 from ledger.presence import LEASE_MS, milliseconds
 from producer.queue import Queue
@@ -91,6 +92,7 @@ class Feeder:
         if self.fence is not None and time.monotonic() - self._renewed < LEASE_MS / 3000:
             return False
         with self.ledger.store.transaction() as tx:
+            self.ledger.keyring.open(tx)  # whoever cannot read the campaigns shall not lead those that can
             fence = self.ledger.presence.lead(tx, "feeder", self.owner)
         fresh, self.fence, self._renewed = fence is not None and fence != self.fence, fence, time.monotonic()
         return fresh
@@ -226,7 +228,8 @@ def main() -> None:
     for noisy in ("alembic", "kombu", "celery"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     settings = load()
-    ledger = Ledger(open_store(settings.database(), lock_timeout_ms=max(settings.lock_timeout_ms, 5000)))
+    store = open_store(settings.database(), lock_timeout_ms=max(settings.lock_timeout_ms, 5000))
+    ledger = Ledger(store, read_masters(settings.master_key_file))
     companion = Companion(ledger, Queue(str(settings.broker_url), settings.queue), sys.argv[1])
 
     def watch() -> None:

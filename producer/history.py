@@ -11,6 +11,7 @@ from backtrail.errors import UsageError
 from backtrail.image import Image, Ref
 from backtrail.stores.base import Store, Transaction
 from ledger.event import NOTES, Event
+from ledger.integrity import chain
 from ledger.journal import in_portions
 from ledger.ledger import Ledger
 
@@ -30,7 +31,11 @@ def history(ledger: Ledger, tx: Transaction, migration: str, key: str) -> list[d
     if head is None or head.id is None:
         raise UsageError(f"nothing was ever done about {key!r} by {migration}")
     who: dict[int, tuple[str, str | None]] = {}
-    return [_document(ledger, tx, event, who) for event in ledger.journal.events(tx, [head.id])[head.id]]
+    events = ledger.journal.events(tx, [head.id])[head.id]
+    return [
+        _document(ledger, tx, event, who) | {"hash": found.hex()}
+        for event, found in zip(events, chain(head, events), strict=True)
+    ]
 
 
 def _document(ledger: Ledger, tx: Transaction, event: Event, who: dict[int, tuple[str, str | None]]) -> dict[str, Any]:
@@ -50,7 +55,7 @@ def _document(ledger: Ledger, tx: Transaction, event: Event, who: dict[int, tupl
         "campaign": f"c{event.campaign}",
         "by": by,
         "reason": reason,
-        "hash": event.hash.hex(),
+        "erased": event.erased,
     }
 
 

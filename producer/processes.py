@@ -104,5 +104,6 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "BACKTRAIL_QUEUE": settings.queue,
         "BACKTRAIL_LOCK_TIMEOUT_MS": str(settings.lock_timeout_ms),
         "BACKTRAIL_RUNTIME_DIR": None if settings.runtime_dir is None else str(settings.runtime_dir),
+        "BACKTRAIL_MASTER_KEY_FILE": None if settings.master_key_file is None else str(settings.master_key_file),
     }
     return {name: value for name, value in values.items() if value is not None}

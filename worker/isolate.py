@@ -6,17 +6,36 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
 from backtrail.decide import place
-from backtrail.errors import DatabaseFault, Quarantine, RecallFailed, Retry, TooLarge
+from backtrail.errors import (
+    AuthorMistake,
+    ConstraintFailed,
+    DatabaseFault,
+    Quarantine,
+    RecallFailed,
+    Referenced,
+    Retry,
+    SideEffects,
+    TooLarge,
+    TriggerInTheWay,
+)
 from ledger.campaigns import Tally
-from worker.execute import execute
+from worker.execute import SAME_MISTAKE, execute
 from worker.jobs import RecallsPending, Rejected
 from worker.work import Work
 
 log = logging.getLogger(__name__)
 
+HOPELESS = (Referenced, SideEffects, TriggerInTheWay)
+"""What no other order of the changes can mend."""
+
 SIDE_BY_SIDE = 8
 """How many recalls of one batch are called at once."""
+
+KEEP_S = 20.0
+"""How long one tries to store what was paid for."""
 
 
 def work_through(work: Work, number: int, keys: Sequence[str], parts: int = 1) -> Tally:
@@ -34,12 +53,22 @@ def work_through(work: Work, number: int, keys: Sequence[str], parts: int = 1) -
     tally = Tally()
     size = max(1, -(-len(keys) // parts))
     for at in range(0, max(1, len(keys)), size):
-        _part(work, number, list(keys[at : at + size]), {}, tally, finish=at + size >= len(keys))
+        _part(work, number, list(keys[at : at + size]), {}, tally, finish=at + size >= len(keys), whole=True)
     return tally
 
 
-def _part(work: Work, number: int, keys: list[str], failures: dict[str, Quarantine], tally: Tally, *, finish: bool) -> None:
+def _part(
+    work: Work,
+    number: int,
+    keys: list[str],
+    failures: dict[str, Quarantine],
+    tally: Tally,
+    *,
+    finish: bool,
+    whole: bool = False,
+) -> None:
     ordered = False
+    overtaken: set[str] = set()
     while True:
         try:
             execute(work, number, keys, failures, finish=finish, tally=tally, ordered=ordered)
@@ -55,20 +84,41 @@ def _part(work: Work, number: int, keys: list[str], failures: dict[str, Quaranti
         except Quarantine as failure:
             # The database refused the whole without saying whom it means, perhaps only at the commit.
             left = [key for key in keys if key not in failures]
-            if _overtaken(work, left):
-                raise Retry("another campaign was first with some of these entities") from failure
-            if len(left) > 1:
-                log.info("halving a batch: %s", type(failure).__name__, extra={"campaign": work.campaign.name, "batch": number})
-                _halves(work, number, keys, failures, tally, finish=finish)
-                return
-            if not left:
-                raise DatabaseFault(f"failures cannot be recorded: {type(failure).__name__}") from failure
-            if ordered:
-                failures[left[0]] = failure
-            # Alone, it gets one more try with its changes in the author's own order.
+            if newer := _overtaken(work, left) - overtaken:
+                # Once for each: those that were done before this began are skipped, and are not what is refused now.
+                overtaken |= newer
+                continue
+            _demand_going_on(left, failure, tally)
+            if ordered or len(left) < 2 or not (whole and _may_change_hands(failure)):
+                if len(left) > 1:
+                    log.info(
+                        "halving a batch: %s", type(failure).__name__, extra={"campaign": work.campaign.name, "batch": number}
+                    )
+                    _halves(work, number, keys, failures, tally, finish=finish)
+                    return
+                if ordered or isinstance(failure, HOPELESS):
+                    failures[left[0]] = failure
+            # One more try with the changes in the author's own order: of one entity alone, or of a whole batch.
             ordered = True
         else:
             return
+
+
+def _demand_going_on(left: Sequence[str], failure: Quarantine, tally: Tally) -> None:
+    """Nothing, where the failure is one for these entities to be tried apart.
+
+    Raises:
+        Halt: it is nobody's alone.
+    """
+    if tally.failed >= SAME_MISTAKE and not tally.migrated + tally.rolled_back and isinstance(failure, SideEffects):
+        raise AuthorMistake(f"none of {tally.failed} entities can be done: {failure}") from failure
+    if not left:
+        raise DatabaseFault(f"failures cannot be recorded: {type(failure).__name__}") from failure
+
+
+def _may_change_hands(failure: Quarantine) -> bool:
+    """Whether values that must be unique may only have to change hands within the batch."""
+    return isinstance(failure, ConstraintFailed) and failure.clash
 
 
 def _halves(work: Work, number: int, keys: list[str], failures: dict[str, Quarantine], tally: Tally, *, finish: bool) -> None:
@@ -77,11 +127,11 @@ def _halves(work: Work, number: int, keys: list[str], failures: dict[str, Quaran
     _part(work, number, keys[half:], failures, tally, finish=finish)
 
 
-def _overtaken(work: Work, keys: Sequence[str]) -> bool:
-    """Whether a newer campaign has done one of the entities while this one was at it."""
+def _overtaken(work: Work, keys: Sequence[str]) -> set[str]:
+    """Those of the entities that a newer campaign has done, perhaps while this one was at it."""
     with work.store.transaction(write=False) as tx:
         heads = work.ledger.journal.heads(tx, work.campaign.migration, keys, lock=False)
-    return any(head.campaign > work.campaign.id for head in heads.values())
+    return {key for key, head in heads.items() if head.campaign > work.campaign.id}
 
 
 def fetch(work: Work, pending: RecallsPending) -> None:
@@ -101,14 +151,26 @@ def fetch(work: Work, pending: RecallsPending) -> None:
             failure.__cause__ = error
             failed.append(failure)
             return
-        with work.store.transaction() as tx:
-            work.ledger.journal.store_recall(tx, work.campaign.migration, key, label, digest, result)
+        _keep(work, key, (label, digest), result)
 
     with work.store.transaction(write=False) as tx:
-        known = work.ledger.journal.recalls(tx, work.campaign.migration, [key for key, _ in pending.needed])
+        known = work.ledger.journal.recalls(tx, work.campaign.migration, {key: work.subject(key) for key, _ in pending.needed})
     wanted = [(key, needed) for key, needed in pending.needed if (needed.label, needed.digest) not in known.get(key, {})]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        for key, needed in wanted:
-            pool.submit(one, key, needed.label, needed.digest, needed.call)
+        calls = [pool.submit(one, key, needed.label, needed.digest, needed.call) for key, needed in wanted]
+    for call in calls:
+        call.result()  # what cannot be kept would be paid for again and again
     if failed:
         raise failed[0]
+
+
+def _keep(work: Work, key: str, call: tuple[str, str], result: object) -> None:
+    """Nothing; the result is stored. It was paid for: of two that first seal something of one person, the second tries again."""
+    for attempt in Retrying(
+        retry=retry_if_exception_type(Retry),
+        wait=wait_random_exponential(multiplier=0.02, max=1),
+        stop=stop_after_delay(KEEP_S),
+        reraise=True,
+    ):
+        with attempt, work.store.transaction() as tx:
+            work.ledger.journal.store_recall(tx, work.campaign.migration, key, work.subject(key), call, result)

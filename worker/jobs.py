@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +10,7 @@ from backtrail.entity import RecallNeeded
 from backtrail.errors import BacktrailError, Quarantine
 from backtrail.stores.base import Plan, Rowsets
 from ledger.history import Standing
-from ledger.journal import Fact, Head
+from ledger.journal import Fact, Head, to_json
 from ledger.state import Action
 
 
@@ -76,7 +75,3 @@ class Job:
 def reason(failure: BacktrailError | None) -> str:
     """A failure as one line: its class and what it says."""
     return f"{type(failure).__name__}: {failure}"
-
-
-to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-"""Data as the ledger keeps it."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from backtrail.errors import Drifted, Quarantine
+from backtrail.errors import Drifted, Quarantine, Referenced
 from backtrail.image import Image, Ref, Written
-from backtrail.stores.base import Transaction
+from backtrail.stores.base import Difference, Put, Store, Transaction
+from ledger.deleted import not_to_resurrect, told
 from ledger.history import back, expected, forth, kind_of, originals
-from ledger.journal import Fact, Head
-from ledger.later import written_later
-from worker.jobs import Job, Rejected, to_json
+from ledger.journal import Fact, Head, to_json
+from ledger.later import standing_on, written_later
+from worker.jobs import Job, Rejected
 from worker.work import Work
+
+LISTED = 10
+"""Of how many rows that are in the way their writers are looked for."""
 
 if TYPE_CHECKING:
     from worker.execute import Attempt
@@ -24,7 +28,10 @@ def take_back(attempt: Attempt, jobs: list[Job]) -> None:
     for job in jobs:
         _refuse_drift(attempt, job, expected(job.standing.changes), live)
     jobs = [job for job in jobs if job.open]
-    _put(attempt, jobs, lambda job: back(job.standing.changes, live), lambda job: originals(job.standing.changes), "compensated")
+    puts = {job.text: back(job.standing.changes, live) for job in jobs}
+    _refuse_deleted(attempt, jobs, puts)
+    jobs = [job for job in jobs if job.open]
+    _put(attempt, jobs, puts, lambda job: originals(job.standing.changes), "compensated")
     for job in jobs:
         if job.action == "undo":
             job.outcome = "rolled_back"
@@ -49,14 +56,17 @@ def bring_again(attempt: Attempt, jobs: list[Job]) -> None:
     # What was compared had the time of the first run; what is done now has its own.
     attempt.decide(anew, recorded=False)
     jobs = [job for job in jobs if job.open and job.action == "redo"]
-    _put(attempt, jobs, lambda job: forth(job.standing.undone, live), lambda job: expected(job.standing.undone), None)
+    puts = {job.text: forth(job.standing.undone, live) for job in jobs}
+    _refuse_deleted(attempt, jobs, puts)
+    jobs = [job for job in jobs if job.open]
+    _put(attempt, jobs, puts, lambda job: expected(job.standing.undone), None)
     for job in jobs:
         job.outcome = "migrated"
         job.facts.append(Fact("end", to_json({"state": "migrated"})))
 
 
 def _same_decision(attempt: Attempt, job: Job) -> bool:
-    return attempt.work.campaign.kind == "redo" or (job.plan is not None and job.plan.digest.hex() == job.standing.decision)
+    return attempt.work.campaign.kind == "redo" or (job.plan is not None and job.plan.mark == job.standing.decision)
 
 
 def _live(attempt: Attempt, jobs: Iterable[Job], changes: Callable[[Job], Sequence[Written]]) -> dict[Ref, Image]:
@@ -65,9 +75,26 @@ def _live(attempt: Attempt, jobs: Iterable[Job], changes: Callable[[Job], Sequen
 
 
 def _refuse_drift(attempt: Attempt, job: Job, wanted: dict[Ref, Image | None], live: dict[Ref, Image]) -> None:
-    found = drift(attempt.work, attempt.tx, job.head, wanted, live)
-    if not found:
+    found = drift(attempt.work, attempt.tx, job.head, wanted, live, resurrect=_resurrects(attempt))
+    if found:
+        _refuse(attempt, job, found)
+
+
+def _refuse_deleted(attempt: Attempt, jobs: Sequence[Job], puts: Mapping[str, Sequence[Put]]) -> None:
+    """Refuses what would bring back rows of an entity that the application deleted."""
+    if _resurrects(attempt):
         return
+    migration = type(attempt.work.migration)
+    keys, steps = [job.key for job in jobs], [puts[job.text] for job in jobs]
+    for at in not_to_resurrect(attempt.work.store, attempt.tx, migration, keys, steps):
+        _refuse(attempt, jobs[at], [told(migration)])
+
+
+def _resurrects(attempt: Attempt) -> bool:
+    return bool(attempt.work.campaign.options.get("resurrect"))
+
+
+def _refuse(attempt: Attempt, job: Job, found: list[str]) -> None:
     if attempt.work.campaign.options.get("on_drift") == "skip":
         remark = Fact("remark", to_json({"text": "drifted, so it stays as it is", "differences": found}))
         job.facts += [attempt.begin, remark, Fact("end", to_json({"state": job.head.state, "skipped": True}))]
@@ -79,23 +106,31 @@ def _refuse_drift(attempt: Attempt, job: Job, wanted: dict[Ref, Image | None], l
 def _put(
     attempt: Attempt,
     jobs: list[Job],
-    steps: Callable[[Job], Any],
+    puts: Mapping[str, Sequence[Put]],
     wanted: Callable[[Job], dict[Ref, Image | None]],
     kind: str | None,
 ) -> None:
-    puts = {job.text: steps(job) for job in jobs}
-    flat = [put for steps_ in puts.values() for put in steps_]
-    now = attempt.tx.put(flat, ordered=attempt.ordered) if flat else {}
+    # In order, what the last one did last goes back first.
+    turned = attempt.ordered and kind == "compensated"
+    now = _done(attempt, jobs, [put for job in (reversed(jobs) if turned else jobs) for put in puts[job.text]])
     wrong: dict[str, Quarantine] = {}
     for job in jobs:
-        missed = [ref.table for ref, image in wanted(job).items() if attempt.work.store.differences(image, now[ref])]
+        missed = [
+            f"{ref.table}: {', '.join(one.column for one in differences)}"
+            for ref, image in wanted(job).items()
+            if (differences := attempt.work.store.differences(image, now[ref]))
+        ]
         if missed:
             wrong[job.text] = Drifted(
-                f"rows of {missed[0]} did not come back as they were: a trigger or rule changes what is written"
+                f"rows did not come back as they were ({'; '.join(missed)}): a trigger or rule changes what is written"
             )
         job.facts.append(attempt.begin)
         last = {put.ref: at for at, put in enumerate(puts[job.text])}
         for at, put in enumerate(puts[job.text]):
+            if put.live is None and put.target is None:
+                # The application took it away already, and that was allowed for.
+                job.facts.append(Fact("compensated", to_json({"text": "was gone already", "table": put.ref.table})))
+                continue
             # Of a row that takes several steps only the last can be read back.
             written = Written(put.ref, put.live, now[put.ref] if last[put.ref] == at else put.target)
             job.facts.append(Fact(kind or kind_of(written), written=written))
@@ -103,16 +138,64 @@ def _put(
         raise Rejected(wrong)
 
 
-def drift(work: Work, tx: Transaction, head: Head, wanted: dict[Ref, Image | None], live: dict[Ref, Image]) -> list[str]:
-    """How the rows differ from what they should be, and who is known to have changed them; names of columns, never values."""
+def _done(attempt: Attempt, jobs: Sequence[Job], puts: Sequence[Put]) -> dict[Ref, Image | None]:
+    """The rows after the steps.
+
+    Raises:
+        Referenced: somebody else's rows refer to one that would go; says who wrote them, where that is known.
+    """
+    if not puts:
+        return {}
+    try:
+        return attempt.tx.put(puts, ordered=attempt.ordered)
+    except Referenced as refused:
+        # Of many entities it is not known whom it concerns; each will be alone in a moment.
+        alone = [jobs[0].text] if len(jobs) == 1 else []
+        refs = refused.rows[:LISTED]
+        names = (
+            standing_on(attempt.work.ledger, attempt.tx, attempt.work.campaign.migration, alone, refs) if alone and refs else []
+        )
+        if names:
+            raise Referenced(f"{refused}; roll back {', '.join(names)} first", refused.rows) from refused
+        raise
+
+
+def drift(
+    work: Work, tx: Transaction, head: Head, wanted: dict[Ref, Image | None], live: dict[Ref, Image], *, resurrect: bool
+) -> list[str]:
+    """How the rows differ from what they should be, and who is known to have changed them; names of columns, never values.
+
+    Args:
+        work: the campaign.
+        tx: the transaction to look in.
+        head: whose rows they are.
+        wanted: the rows as they should be.
+        live: the rows as they are.
+        resurrect: whether a row that is gone is none of it.
+    """
     found = []
     for ref, image in wanted.items():
         differences = work.store.differences(image, live.get(ref))
-        if not differences:
+        if not differences or (resurrect and ref not in live):
             continue
         other = written_later(work.ledger, tx, head, ref, image, live.get(ref))
         if other is not None:
             found.append(f"{ref.table}: changed since by {other.migration}; roll that back first")
         else:
-            found.append(f"{ref.table}: {', '.join(difference.column for difference in differences)} changed since")
+            found.append(_changed(work.store, ref, image, live.get(ref), differences))
     return found
+
+
+def _changed(store: Store, ref: Ref, left: Image | None, live: Image | None, differences: Sequence[Difference]) -> str:
+    if live is None:
+        return f"{ref.table}: a row was deleted since, and only --resurrect brings it back"
+    if left is None:
+        return (
+            f"{ref.table}: the key {store.show_key(ref)} was taken again by a new row; delete that first, or give it another key"
+        )
+    schema = [
+        f"{ref.table}.{one.column} {one.schema}, so that the row cannot be put back: make it what it was"
+        for one in differences
+        if one.schema
+    ]
+    return "; ".join(schema) or f"{ref.table}: {', '.join(difference.column for difference in differences)} changed since"

@@ -10,6 +10,7 @@ from backtrail.settings import Settings
 from backtrail.stores import open_store
 from backtrail.stores.base import Transaction
 from ledger.campaigns import Campaign
+from ledger.keyring import read_masters
 from ledger.ledger import Ledger
 from worker.work import Work, load
 
@@ -22,7 +23,7 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         self.store = open_store(settings.database(), lock_timeout_ms=settings.lock_timeout_ms)
-        self.ledger = Ledger(self.store)
+        self.ledger = Ledger(self.store, read_masters(settings.master_key_file))
         self._has_ledger = False
         self._works: OrderedDict[int, Work] = OrderedDict()
 

@@ -12,7 +12,9 @@ from backtrail.keys import parse_key
 from backtrail.migration import Migration
 from backtrail.stores.base import Store, Transaction
 from ledger.campaigns import GOING_BACK, Campaign
+from ledger.keyring import is_token
 from ledger.ledger import Ledger
+from ledger.subject import subject_of
 
 
 @dataclass
@@ -42,8 +44,12 @@ class Work:
         return self._earlier[campaign]
 
     def key(self, text: str) -> Any:
-        """The entity's key from its text, with its type."""
-        return parse_key(text, self.campaign.key_types)
+        """The entity's key from its text, with its type; None for one that was erased, of whom a list has a token."""
+        return None if is_token(text) else parse_key(text, self.campaign.key_types)
+
+    def subject(self, text: str) -> str:
+        """Whose data the entity is."""
+        return text if is_token(text) else subject_of(type(self.migration), self.key(text))
 
 
 def load(store: Store, ledger: Ledger, campaign: Campaign) -> Work:
@@ -62,6 +68,9 @@ def load(store: Store, ledger: Ledger, campaign: Campaign) -> Work:
     except UsageError as error:
         raise SchemaChanged(str(error)) from error
     tables = {name: columns_of(store, name) for name in {*found.cls.writes, *(rows.table for rows in found.cls.reads)}}
+    with store.transaction(write=False) as tx:
+        # A ledger that was encrypted since the last campaign is met here.
+        ledger.keyring.open(tx, again=True)
     ledger.journal.remember(store, [store.shape(name) for name in found.cls.writes])
     return Work(store, ledger, campaign, migration, tables, found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from abc import ABC, abstractmethod
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ class Difference(NamedTuple):
     column: str
     expected: Any
     found: Any
+    schema: str = ""
+    """What became of the column itself: another type, or it is gone."""
 
 
 class KeyPage(NamedTuple):
@@ -79,6 +82,11 @@ class Plan(NamedTuple):
 
     writes: list[Write]
     digest: bytes
+
+    @property
+    def mark(self) -> str:
+        """128 bits of the digest, as the ledger keeps it to tell one decision from another."""
+        return urlsafe_b64encode(self.digest[:16]).decode().rstrip("=")
 
 
 class Transaction(ABC):

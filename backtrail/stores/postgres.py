@@ -8,14 +8,15 @@ import enum
 import json
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, ClassVar, cast
 
 import psycopg
 import sqlalchemy as sa
 from psycopg import pq
-from psycopg.adapt import Transformer
+from psycopg.adapt import Dumper, PyFormat, Transformer
 from psycopg.postgres import types as registry
 from psycopg.types.string import TextLoader
 from sqlalchemy.engine import Connection, Engine
@@ -26,17 +27,25 @@ from backtrail.errors import (
     ConstraintFailed,
     DatabaseFault,
     PermissionMissing,
+    Quarantine,
     Retry,
     SchemaChanged,
     StorageFull,
     UnsuitableDatabase,
     UsageError,
+    clash,
 )
 from backtrail.migration import Keys, Migration
-from backtrail.stores.cells import tag_server_text, tag_server_texts
-from backtrail.stores.rows import Cells, SqlTransaction
+from backtrail.stores.base import Write
+from backtrail.stores.cells import ref_key, tag_server_text, tag_server_texts
+from backtrail.stores.past_triggers import past_triggers
+from backtrail.stores.rows import Cells
 from backtrail.stores.sql import SqlStore
 from backtrail.stores.tables import Column, ForeignKey, Table
+from backtrail.stores.taken_postgres import taken
+from backtrail.stores.watch import Action, Watch
+from backtrail.stores.watch_postgres import PostgresWatch
+from backtrail.stores.writing import SqlTransaction
 from backtrail.values import Opaque
 
 PINNED = (
@@ -73,6 +82,24 @@ JSON_ARRAY_OIDS = {199, 3807}
 UNEQUAL_OIDS = {700, 701, 1042, 1186, 1700, 3802}
 """Types of which, without a length, different values are equal: -0 and 0, 1.0 and 1.00, 30 days and a month."""
 
+NAMED_OIDS = {24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191}
+NAMED_ARRAYS = {1008, 2207, 2208, 2209, 2210, 2211, 3735, 3770, 4090, 4097, 4192}
+"""regproc, regclass and the like: they print a name, which several things can have, and which changes when the thing is renamed."""
+XML, XMLS, BOXES = 142, 143, 1020
+EXACT = {
+    **dict.fromkeys(NAMED_OIDS, "{}::oid"),
+    **dict.fromkeys(NAMED_ARRAYS, "{}::oid[]"),
+    XML: "{}::text",  # xml is printed without its declaration, and kept with it
+    XMLS: "{}::text[]",
+}
+"""What reads columns whose types print less than they hold."""
+FLOAT_OIDS = {700, 701, 600, 601, 602, 603, 604, 628, 718}
+"""Numbers, and points and what is made of them: a NaN has a sign and a payload, which no text shows."""
+SENT = "encode(record_send(ROW({})), 'hex')"
+MARK = "\x02"
+MARKED = re.compile(MARK + r"([0-9a-f]+)\Z")
+"""What stands behind a text that does not give its value again: a row of the value alone in binary form, in hexadecimal digits."""
+
 
 # -- values -----------------------------------------------------------------------------------------------------------
 
@@ -81,7 +108,7 @@ def decoder(oid: int) -> Callable[[str], Any]:
     """What turns the server's text of a value of that type into a Python value; `Opaque` where Python has none."""
     if oid in TEXT_OIDS:
         return str
-    if oid in {20, 21, 23, 26}:
+    if oid in {20, 21, 23, 26} or oid in NAMED_OIDS:
         return int
     if oid in JSON_OIDS:
         return _or_opaque(json.loads)
@@ -107,6 +134,43 @@ def interval_text(value: Any) -> str:
     time = f"{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{fraction}"
     days = f"{sign}{value.days} day{'' if (sign, value.days) == ('', 1) else 's'}" if value.days else ""
     return f"{days} {time}" if days and value - dt.timedelta(value.days) else days or time
+
+
+def marked_decoder(decode: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The decoder for texts of which some have the binary form behind them."""
+    return lambda text: Opaque(text[: found.start()], text) if (found := MARKED.search(text)) else decode(text)
+
+
+class Sent:
+    """A value in the binary form of its type."""
+
+    def __init__(self, row: str) -> None:
+        # A row of one column: how many columns, and its type, its length and its bytes.
+        data = bytes.fromhex(row)
+        self.oid, self.data = int.from_bytes(data[4:8]), data[12:]
+
+
+class SentDumper(Dumper):
+    """Sends it as what it is."""
+
+    format = pq.Format.BINARY
+
+    def get_key(self, obj: Any, format: PyFormat) -> Any:
+        return self.cls, obj.oid
+
+    def upgrade(self, obj: Any, format: PyFormat) -> SentDumper:
+        dumper = SentDumper(self.cls)
+        dumper.oid = obj.oid
+        return dumper
+
+    def dump(self, obj: Any) -> bytes:
+        return bytes(obj.data)
+
+
+def parameter(column: Column, cell: Any) -> Any:
+    """The cell as a parameter: its text, or its binary form where it has one."""
+    found = MARKED.search(cell) if column.marked and cell is not None else None
+    return Sent(found[1]) if found else cell
 
 
 def _aware(value: Any) -> Any:
@@ -178,7 +242,7 @@ def server_text(value: Any, oid: int = 0) -> str:
         case bytes() | bytearray() | memoryview():
             return "\\x" + bytes(value).hex()
         case list() | tuple():
-            return "{" + ",".join(_element(item, oid) for item in value) + "}"
+            return "{" + (";" if oid == BOXES else ",").join(_element(item, oid) for item in value) + "}"
         case dict() | set() | frozenset():
             raise TypeError
     if type(value).__module__ not in {"ipaddress", "fractions"}:
@@ -221,6 +285,7 @@ class PostgresTransaction(SqlTransaction):
     nulls_first = False
     keep_clause = "FOR UPDATE OF t"
     duplicate = psycopg.errors.UniqueViolation
+    clashes = (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation)
 
     def __init__(self, store: SqlStore, connection: Connection) -> None:
         super().__init__(store, connection)
@@ -243,6 +308,7 @@ class PostgresTransaction(SqlTransaction):
         if "text_cursor" in kept:
             return cast("psycopg.Cursor[Any]", kept["text_cursor"])
         cursor = kept["text_cursor"] = self.raw.cursor()
+        cursor.adapters.register_dumper(Sent, SentDumper)
         for info in registry:
             cursor.adapters.register_loader(info.oid, TextLoader)
             if info.array_oid:
@@ -262,6 +328,9 @@ class PostgresTransaction(SqlTransaction):
         return f"unnest({', '.join(marks)}) AS k({names})", columns
 
     def cast(self, expression: str, column: Column) -> str:
+        if column.cast == "regclass":
+            # The cast from text takes names alone; what reads text takes numbers too.
+            expression = f"regclassin(textout({expression}))"
         return f"{expression}::{column.cast}"
 
     def binary(self, expression: str) -> str:
@@ -271,8 +340,19 @@ class PostgresTransaction(SqlTransaction):
         if not columns:
             for _ in rows:
                 self.raw.execute(f"INSERT INTO {table.sql} DEFAULT VALUES", ())
+            self._own(table, "insert", len(rows))
+            return
+        if self._any_marked([table.by_name[name] for name in columns], rows):
+            for row in rows:
+                self.insert_one(table, columns, row)
             return
         names = ", ".join(map(self.quote, columns))
+        if self.watch is not None:
+            values, parameters = self.values([(at, *row) for at, row in enumerate(rows)])
+            cells = ", ".join(self.cast(f"k.column{at + 2}", table.by_name[name]) for at, name in enumerate(columns))
+            sql = f"INSERT INTO {table.sql} AS t ({names}) OVERRIDING SYSTEM VALUE SELECT {cells} FROM {values}"
+            self._execute(table, "insert", sql, parameters)
+            return
         with self.raw.cursor().copy(f"COPY {table.sql} ({names}) FROM STDIN".replace("%%", "%")) as copy:
             for row in rows:
                 copy.write_row(row)
@@ -281,21 +361,61 @@ class PostgresTransaction(SqlTransaction):
         names = ", ".join(map(self.quote, columns))
         marks = ", ".join(f"%s::{table.by_name[name].cast}" for name in columns)
         body = f"({names}) OVERRIDING SYSTEM VALUE VALUES ({marks})" if columns else "DEFAULT VALUES"
-        sql = f"INSERT INTO {table.sql} {body} RETURNING {', '.join(map(self.quote, table.key))}"
-        return list(self.rows_of(sql, list(row))[0])
+        key = ", ".join(column.read(self.quote(column.name)) for column in table.key_columns)
+        sql = f"INSERT INTO {table.sql} {body} RETURNING {key or 1}"
+        found = self.rows_of(sql, [parameter(table.by_name[name], cell) for name, cell in zip(columns, row, strict=True)])
+        self._own(table, "insert", len(found))
+        if not found:
+            raise BadValue(f"a row of {table.name} was written and is not there: a trigger took it away")
+        return list(found[0])
 
     def update(self, table: Table, columns: Sequence[str], rows: Sequence[tuple[Cells, Cells]]) -> None:
+        written = [table.by_name[name] for name in columns]
+        if self._any_marked(written, [cells for _, cells in rows]):
+            for key, cells in rows:
+                self._update_one(table, written, key, cells)
+            return
         flat = [(at, *key, *cells) for at, (key, cells) in enumerate(rows)]
-        values, parameters = self.values(flat)
+        values, parameters = self.values(self.unmarked(table.key_columns, flat))
         first = len(table.key) + 2
         sets = ", ".join(
             f"{self.quote(name)} = {self.cast(f'k.column{first + at}', table.by_name[name])}" for at, name in enumerate(columns)
         )
-        self.raw.execute(f"UPDATE {table.sql} t SET {sets} FROM {values} WHERE {self._key(table)}", parameters)
+        self._execute(table, "update", f"UPDATE {table.sql} t SET {sets} FROM {values} WHERE {self._key(table)}", parameters)
+
+    def _update_one(self, table: Table, columns: Sequence[Column], key: Cells, cells: Cells) -> None:
+        values, parameters = self.values(self.unmarked(table.key_columns, [(0, *key)]))
+        sets = ", ".join(f"{self.quote(column.name)} = %s::{column.cast}" for column in columns)
+        sent = [parameter(column, cell) for column, cell in zip(columns, cells, strict=True)]
+        sql = f"UPDATE {table.sql} t SET {sets} FROM {values} WHERE {self._key(table)}"
+        self._own(table, "update", self.text_cursor.execute(sql, [*sent, *parameters]).rowcount)
+
+    def _any_marked(self, columns: Sequence[Column], rows: Sequence[Cells]) -> bool:
+        """Whether a value must be sent in binary form, which only a parameter can have."""
+        places = [at for at, column in enumerate(columns) if column.marked]
+        return any(type(row[at]) is str and MARKED.search(row[at]) for row in rows for at in places)
+
+    def unmarked(self, columns: Sequence[Column], rows: Sequence[Cells]) -> Sequence[Cells]:
+        for at, column in enumerate(columns, 1):
+            if column.marked:
+                rows = [(*row[:at], None if row[at] is None else MARKED.sub("", row[at]), *row[at + 1 :]) for row in rows]
+        return rows
 
     def delete(self, table: Table, keys: Sequence[Cells]) -> None:
-        values, parameters = self.values([(at, *key) for at, key in enumerate(keys)])
-        self.raw.execute(f"DELETE FROM {table.sql} t USING {values} WHERE {self._key(table)}", parameters)
+        values, parameters = self.values(self.unmarked(table.key_columns, [(at, *key) for at, key in enumerate(keys)]))
+        self._execute(table, "delete", f"DELETE FROM {table.sql} t USING {values} WHERE {self._key(table)}", parameters)
+
+    def _execute(self, table: Table, action: Action, sql: str, parameters: Sequence[Any]) -> None:
+        """Nothing; the statement was carried out, and whoever watches was told which rows it wrote and when."""
+        if self.watch is None:
+            self.raw.execute(sql, parameters)
+            return
+        keys = ", ".join(column.read(f"t.{self.quote(column.name)}") for column in table.key_columns)
+        # Of a row in a partition, the server cannot return when it was written.
+        stamped = action != "delete" and not table.parted
+        rows = self.rows_of(f"{sql} RETURNING {'t.cmin' if stamped else 'NULL'}, {keys}", parameters)
+        stamps = {} if not stamped else {ref_key([table.tag(cell) for cell in key]): stamp for stamp, *key in rows}
+        self._own(table, action, len(rows), stamps)
 
     def _key(self, table: Table) -> str:
         return " AND ".join(
@@ -303,7 +423,20 @@ class PostgresTransaction(SqlTransaction):
             for at, column in enumerate(table.key_columns)
         )
 
+    def watcher(self, tables: Sequence[Table]) -> Watch:
+        return PostgresWatch(self, tables)
+
+    def quietly(self, table: Table, columns: Collection[str]) -> AbstractContextManager[None]:
+        return past_triggers(self, table, columns)
+
+    def taken(self, error: Exception, writes: Sequence[Write]) -> Quarantine | None:
+        return taken(self, error, writes)
+
     def spare(self, column: Column, number: int) -> Any:
+        if column.key_type in {"date", "datetime"}:
+            return (dt.date(1, 1, 1) + dt.timedelta(days=number)).isoformat()
+        if column.key_type == "bytes":
+            return "\\x" + uuid.uuid4().hex
         return str(number - 2**15) if column.key_type in {"int", "decimal", "number"} else str(uuid.uuid4())
 
     def defer(self) -> None:
@@ -319,7 +452,7 @@ class PostgresTransaction(SqlTransaction):
 
     def bulk(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         names, types = ", ".join(map(self.quote, columns)), self._types(table, columns)
-        with self.raw.cursor().copy(f"COPY backtrail.{self.quote(table)} ({names}) FROM STDIN (FORMAT binary)") as copy:
+        with self.raw.cursor().copy(f"COPY {self._in_ledger(table)} ({names}) FROM STDIN (FORMAT binary)") as copy:
             copy.set_types(types)
             for row in rows:
                 copy.write_row(row)
@@ -329,8 +462,12 @@ class PostgresTransaction(SqlTransaction):
         known = self.connection.info.setdefault("types", {})
         if table not in known:
             sql = "SELECT attname, atttypid::int FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
-            known[table] = dict(self.raw.execute(sql, (f"backtrail.{self.quote(table)}",)).fetchall())
+            known[table] = dict(self.raw.execute(sql, (self._in_ledger(table),)).fetchall())
         return [known[table][name] for name in columns]
+
+    def _in_ledger(self, table: str) -> str:
+        schema, _, name = table.rpartition(".")
+        return f"{schema or 'backtrail'}.{self.quote(name)}"
 
 
 # -- the store --------------------------------------------------------------------------------------------------------
@@ -338,8 +475,17 @@ class PostgresTransaction(SqlTransaction):
 COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, a.attgenerated <> '', a.attidentity <> '',
        pg_get_expr(d.adbin, d.adrelid), format_type(a.atttypid, -1),
-       CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END::int, t.typname = 'citext' OR coalesce(NOT c.collisdeterministic, false),
-       pg_get_serial_sequence(quote_ident(n.nspname) || '.' || quote_ident(r.relname), a.attname)
+       (WITH RECURSIVE base(oid) AS (SELECT t.oid UNION ALL SELECT d.typbasetype FROM base JOIN pg_type d USING (oid) WHERE d.typtype = 'd')
+        SELECT b.oid FROM base b JOIN pg_type p USING (oid) WHERE p.typtype <> 'd')::int, t.typname = 'citext' OR coalesce(NOT c.collisdeterministic, false),
+       pg_get_serial_sequence(quote_ident(n.nspname) || '.' || quote_ident(r.relname), a.attname),
+       (WITH RECURSIVE part(oid) AS (
+          SELECT t.oid UNION
+          SELECT x.oid FROM part JOIN pg_type i USING (oid) CROSS JOIN LATERAL (
+            SELECT i.typbasetype WHERE i.typtype = 'd' UNION ALL SELECT i.typelem WHERE i.typcategory = 'A'
+            UNION ALL SELECT rngsubtype FROM pg_range WHERE i.typtype IN ('r', 'm') AND i.oid IN (rngtypid, rngmultitypid)
+            UNION ALL SELECT f.atttypid FROM pg_attribute f WHERE i.typtype = 'c' AND f.attrelid = i.typrelid AND f.attnum > 0 AND NOT f.attisdropped
+          ) x(oid))
+        SELECT array_agg(CASE WHEN i.typsend = 0 THEN 0 ELSE i.oid END::bigint) FROM part JOIN pg_type i USING (oid))
 FROM pg_attribute a
 JOIN pg_class r ON r.oid = a.attrelid JOIN pg_namespace n ON n.oid = r.relnamespace JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -361,11 +507,28 @@ SELECT c.conrelid::int, c.confrelid::int,
         JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.num),
        (SELECT array_agg(a.attname ORDER BY k.ord) FROM unnest(c.confkey) WITH ORDINALITY k(num, ord)
         JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.num),
-       CASE WHEN pg_table_is_visible(o.oid) THEN o.relname ELSE n.nspname || '.' || o.relname END
+       CASE WHEN pg_table_is_visible(o.oid) THEN o.relname ELSE n.nspname || '.' || o.relname END,
+       c.condeferrable, c.confupdtype NOT IN ('a', 'r')
 FROM pg_constraint c JOIN pg_class o ON o.oid = CASE WHEN c.conrelid = %s THEN c.confrelid ELSE c.conrelid END
 JOIN pg_namespace n ON n.oid = o.relnamespace
 WHERE c.contype = 'f' AND c.conparentid = 0 AND (c.conrelid = %s OR c.confrelid = %s)
 """
+
+TRIGGERS = """
+WITH part AS (SELECT %s::oid AS oid UNION SELECT relid FROM pg_partition_tree(%s::oid::regclass))
+SELECT tgname FROM pg_trigger WHERE tgrelid IN (SELECT oid FROM part) AND NOT tgisinternal AND tgenabled <> 'D'
+UNION SELECT rulename FROM pg_rewrite WHERE ev_class IN (SELECT oid FROM part) AND ev_type <> '1' AND ev_enabled <> 'D' ORDER BY 1
+"""
+"""Those of a table and its partitions."""
+
+CLASHING = """
+SELECT DISTINCT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE i.indrelid = %s AND (i.indisunique OR i.indisexclusion) AND NOT i.indisprimary AND (
+    a.attnum = ANY (i.indkey::int[]) OR EXISTS (
+        SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+        AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))
+"""
+"""The columns of unique and exclusion indexes, also those of their expressions and conditions."""
 
 
 class PostgresStore(SqlStore):
@@ -418,12 +581,17 @@ class PostgresStore(SqlStore):
         nullable = {column.name for column in columns if column.nullable}
         unique = [(primary, tuple(names)) for primary, names in connection.exec_driver_sql(UNIQUE, (oid,))]
         key = next((names for primary, names in unique if primary or not set(names) & nullable), ())
-        targets, incoming = set(), []
-        for source, target, names, others, other in connection.exec_driver_sql(FOREIGN, (oid, oid, oid)):
+        targets, incoming, outgoing = set(), [], []
+        for source, target, names, others, other, deferrable, follows in connection.exec_driver_sql(FOREIGN, (oid, oid, oid)):
             if source == oid:
                 targets.add(name if target == oid else other)
+                outgoing.append(
+                    ForeignKey(name, tuple(names), name if target == oid else other, tuple(others), deferrable, follows)
+                )
             if target == oid:
-                incoming.append(ForeignKey(name if source == oid else other, tuple(names), name, tuple(others)))
+                incoming.append(
+                    ForeignKey(name if source == oid else other, tuple(names), name, tuple(others), deferrable, follows)
+                )
         return Table(
             name=name,
             sql=f"{self.quote(schema)}.{self.quote(bare)}",
@@ -434,6 +602,10 @@ class PostgresStore(SqlStore):
             unique=frozenset(frozenset(names) for _, names in unique),
             targets=frozenset(targets),
             incoming=tuple(incoming),
+            outgoing=tuple(outgoing),
+            clashing=frozenset(row[0] for row in connection.exec_driver_sql(CLASHING, (oid,))) - set(key),
+            triggers=tuple(row[0] for row in connection.exec_driver_sql(TRIGGERS, (oid, oid))),
+            parted=kind == "p",
             lockable=kind in ("r", "p"),
         )
 
@@ -477,7 +649,10 @@ class PostgresStore(SqlStore):
 
 
 def _column(table: str, row: Any) -> Column:
-    name, kind, nullable, generated, _identity, default, cast, oid, folds, sequence = row
+    name, kind, nullable, generated, _identity, default, cast, oid, folds, sequence, parts = row
+    cast = cast.replace("%", "%%")
+    exact, marked = _exact(oid, cast, set(parts))
+    decode = decoder(oid)
     if sequence is not None:
         default = "nextval('" + sequence.replace("'", "''") + "'::regclass)"
     number = oid in NUMBERS
@@ -485,16 +660,37 @@ def _column(table: str, row: Any) -> Column:
         name=name,
         type=kind,
         nullable=nullable,
-        decode=decoder(oid),
+        decode=marked_decoder(decode) if marked else decode,
         encode=encoder(table, name, oid),
-        order=decimal.Decimal if number and oid not in {20, 21, 23, 26} else int if number else str,
-        cast=cast.replace("%", "%%"),
+        order=_by_value if number and oid not in {20, 21, 23, 26} else int if number else str,
+        cast=cast,
         key_type=KEY_TYPES.get(oid, "other"),
         key=decoder(oid) if oid in KEY_TYPES else str,
         generated=generated,
         default=default,
-        folds=folds or (oid in UNEQUAL_OIDS and kind == cast),
+        folds=folds or (oid in UNEQUAL_OIDS and kind.replace("%", "%%") == cast),
+        exact=exact,
+        marked=marked,
     )
+
+
+def _by_value(cell: str) -> tuple[bool, decimal.Decimal]:
+    """What sorts numbers as the server does: NaN, which Python refuses to compare, comes last."""
+    value = decimal.Decimal(MARKED.sub("", cell))
+    return value.is_nan(), decimal.Decimal() if value.is_nan() else value
+
+
+def _exact(oid: int, cast: str, parts: set[int]) -> tuple[str, bool]:
+    """What reads a column of that type, made of those parts, exactly, and whether that may be marked with the binary form."""
+    if oid in EXACT or 0 in parts:  # 0 is a part that has no binary form
+        return EXACT.get(oid, "{}"), False
+    text = f"{{}}::text || chr({ord(MARK)}) || {SENT}"
+    if parts & NAMED_OIDS:
+        return text, True
+    if parts & FLOAT_OIDS:
+        again = SENT.replace("{}", f"{{}}::text::{cast}")
+        return f"CASE WHEN position('NaN' IN {{}}::text) > 0 AND {SENT} <> {again} THEN {text} ELSE {{}}::text END", True
+    return "{}", False
 
 
 REFUSALS = (
@@ -550,6 +746,8 @@ def _translated(error: psycopg.Error) -> BacktrailError:
         return StorageFull(f"{what}: the server has no room or cannot write its files")
     if state == "0A000" and "cached plan" in str(error):
         return Retry(what)
+    if state in {"23505", "23P01"}:
+        return clash(what)
     if state.startswith(("22", "23", "P0", "44", "27", "54", "21", "09", "2F", "38", "39")):
         return ConstraintFailed(what)
     if state.startswith("42"):

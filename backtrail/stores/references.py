@@ -1,4 +1,4 @@
-"""Rows of others that refer to rows that would go away."""
+"""Rows of others that refer to rows that would go away, or to values that would change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,22 @@ from backtrail.stores.cells import ref_cells, ref_key
 from backtrail.stores.tables import ForeignKey, Table
 
 if TYPE_CHECKING:
-    from backtrail.stores.rows import SqlTransaction
+    from backtrail.stores.writing import SqlTransaction
+
+LISTED = 10
+"""How many of the rows that refer are listed."""
+
+Pairs = Sequence[Sequence[Any]]
+Own = Mapping[str, Sequence[str]]
+"""The keys of the rows that are the job's own, by their tables."""
+
+
+def by_table(refs: Sequence[Ref]) -> dict[str, list[str]]:
+    """The keys of the rows by their tables."""
+    found: dict[str, list[str]] = {}
+    for ref in refs:
+        found.setdefault(ref.table, []).append(ref.key)
+    return found
 
 
 def refuse_references(tx: SqlTransaction, going: Sequence[Ref]) -> None:
@@ -23,34 +38,63 @@ def refuse_references(tx: SqlTransaction, going: Sequence[Ref]) -> None:
     Raises:
         Referenced: somebody else's row refers to one of them.
     """
-    by_table: dict[str, list[str]] = {}
-    for ref in going:
-        by_table.setdefault(ref.table, []).append(ref.key)
-    for name, keys in by_table.items():
+    own = by_table(going)
+    for name, keys in own.items():
         table = tx.store.table(name)
         if table.incoming:
-            _refuse(tx, table, [(at, *ref_cells(key)) for at, key in enumerate(keys)], by_table)
+            _refuse(tx, table, table.incoming, _pairs(keys), own, "would go away")
 
 
-def _refuse(tx: SqlTransaction, table: Table, pairs: Sequence[Sequence[Any]], going: Mapping[str, Sequence[str]]) -> None:
+def refuse_followers(tx: SqlTransaction, table: Table, columns: Sequence[str], keys: Sequence[Sequence[Any]], own: Own) -> None:
+    """Nothing, where a change of these columns changes no row of others that refers to them (ON UPDATE CASCADE, SET NULL).
+
+    Args:
+        tx: the transaction.
+        table: where the rows are.
+        columns: those that change.
+        keys: of the rows.
+        own: rows that the jobs change as well; those may follow.
+
+    Raises:
+        Referenced: somebody else's row would follow.
+    """
+    followed = [key for key in table.incoming if key.follows and not set(columns).isdisjoint(key.target_columns)]
+    if followed:
+        _refuse(tx, table, followed, [(at, *key) for at, key in enumerate(keys)], own, "would change under them")
+
+
+def _pairs(keys: Sequence[str]) -> Pairs:
+    return [(at, *ref_cells(key)) for at, key in enumerate(keys)]
+
+
+def _refuse(tx: SqlTransaction, table: Table, incoming: Sequence[ForeignKey], pairs: Pairs, own: Own, what: str) -> None:
     if tx.keep_clause:
         # Somebody may be inserting a reference just now: waits for him, and keeps the next one waiting.
         sql, parameters = tx.joined(table, table.key_columns, pairs)
         tx.rows_of(f"SELECT k.column1 FROM {sql} {tx.keep_clause}", parameters)
-    for key in table.incoming:
-        left = set(going.get(key.table, ()))
-        strangers = [own for chunk in tx.chunks(pairs) for own in _referring(tx, table, key, chunk) if own not in left]
+    for key in incoming:
+        left = set(own.get(key.table, ()))
+        strangers = [ref for chunk in tx.chunks(pairs) for ref in _referring(tx, table, key, chunk) if ref.key not in left]
         if strangers:
             raise Referenced(
-                f"{len(strangers)} row(s) of {key.table} refer by {', '.join(key.columns)} to rows of {table.name} that would go away"
+                f"{len(strangers)} row(s) of {key.table} refer by {', '.join(key.columns)} to rows of {table.name} that {what}"
+                f"{_listed(tx, strangers)}",
+                strangers,
             )
 
 
-def _referring(tx: SqlTransaction, table: Table, key: ForeignKey, pairs: Sequence[Sequence[Any]]) -> list[str]:
-    """The keys of the rows that refer by that foreign key to the rows of those keys."""
+def _listed(tx: SqlTransaction, refs: Sequence[Ref]) -> str:
+    """The keys of some of the rows; empty where their table has no key."""
+    shown = [tx.store.show_key(ref) for ref in refs[:LISTED] if ref.key]
+    return f": {', '.join(shown)}{' …' if len(refs) > len(shown) else ''}" if shown else ""
+
+
+def _referring(tx: SqlTransaction, table: Table, key: ForeignKey, pairs: Pairs) -> list[Ref]:
+    """The rows that refer by that foreign key to the rows of those keys."""
     other = tx.store.table(key.table)
     sql, parameters = tx.joined(table, table.key_columns, pairs)
     match = " AND ".join(f"o.{tx.quote(a)} = t.{tx.quote(b)}" for a, b in zip(key.columns, key.target_columns, strict=True))
-    own = ", ".join(f"o.{tx.quote(name)}" for name in other.key) or "NULL"
-    rows = tx.rows_of(f"SELECT {own} FROM {sql} JOIN {other.sql} o ON {match}", parameters)
-    return [ref_key([other.tag(cell) for cell in row]) for row in rows]
+    own = ", ".join(column.read(f"o.{tx.quote(column.name)}") for column in other.key_columns)
+    order = f" ORDER BY {', '.join(f'o.{tx.quote(name)}' for name in other.key)}" if own else ""
+    rows = tx.rows_of(f"SELECT {own or 'NULL'} FROM {sql} JOIN {other.sql} o ON {match}{order}", parameters)
+    return [Ref(other.name, ref_key([other.tag(cell) for cell in row]) if own else "") for row in rows]

@@ -1,4 +1,4 @@
-"""One transaction on an SQL database: a whole batch read at once, written at once, and read back.
+"""One transaction on an SQL database, its reading: a whole batch at once.
 
 Rows are found by joining with `k`, a small table of the values looked for, whose columns are called column1, column2 … (the names
 that SQLite gives to the columns of VALUES). column1 is always the position of what the row was looked for.
@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from sqlalchemy.engine import Connection
 
-from backtrail.entity import NewRow
-from backtrail.errors import BadValue, Retry, SchemaChanged
-from backtrail.image import Image, Ref, Written, join_cells, split_cells
+from backtrail.errors import Retry, SchemaChanged
+from backtrail.image import Image, Ref, join_cells, split_cells
 from backtrail.keys import key_text
 from backtrail.migration import Invariant, Keys, Rows
-from backtrail.stores.base import Earlier, Put, Rowsets, Transaction, Write
+from backtrail.stores.base import Earlier, Rowsets, Transaction
 from backtrail.stores.cells import ref_cells, ref_key, show_cell, untag
-from backtrail.stores.references import refuse_references
 from backtrail.stores.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -31,8 +29,8 @@ Cells = Sequence[Any]
 T = TypeVar("T")
 
 
-class SqlTransaction(Transaction):
-    """A transaction behind an SQLAlchemy connection."""
+class SqlReading(Transaction):
+    """The part of a transaction that reads."""
 
     same: ClassVar[str]
     """The operator that finds NULL equal to NULL."""
@@ -73,34 +71,6 @@ class SqlTransaction(Transaction):
     def binary(self, expression: str) -> str:
         """The expression in binary order, for columns under whose collation different values are equal."""
 
-    @abstractmethod
-    def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Cells]) -> None:
-        """Nothing; the rows are in the table."""
-
-    @abstractmethod
-    def insert_one(self, table: Table, columns: Sequence[str], row: Cells) -> list[Any]:
-        """The key cells that the database gave the row that was inserted."""
-
-    @abstractmethod
-    def update(self, table: Table, columns: Sequence[str], rows: Sequence[tuple[Cells, Cells]]) -> None:
-        """Nothing; each row, by the cells of its key, has the new cells."""
-
-    @abstractmethod
-    def delete(self, table: Table, keys: Sequence[Cells]) -> None:
-        """Nothing; the rows of those keys are gone."""
-
-    @abstractmethod
-    def spare(self, column: Column, number: int) -> Any:
-        """A value that the column hardly holds anywhere, another for every number."""
-
-    @abstractmethod
-    def defer(self) -> None:
-        """Nothing; what can wait for the commit to be checked does."""
-
-    @abstractmethod
-    def draw_keys(self, table: Table, columns: Sequence[str], number: int) -> list[Cells] | None:
-        """Values for key columns that a row leaves out, taken from their defaults; None where only an insert gives them."""
-
     # -- reading --------------------------------------------------------------------------------------------------
 
     def read(
@@ -127,7 +97,7 @@ class SqlTransaction(Transaction):
             if rows.via is None and rows.key is None and any(column.folds for column in by):
                 self._leave_to_others(sources, by, keys, groups)
             if any(ref.table == rows.table for images in earlier for ref in images):
-                wanted = _by(pairs, itemgetter(0))
+                wanted = grouped_by(pairs, itemgetter(0))
                 groups = [
                     self._as_earlier(table, names, rows, group, images, [pair[1:] for pair in wanted.get(at, ())])
                     for at, (group, images) in enumerate(zip(groups, earlier, strict=True))
@@ -232,7 +202,7 @@ class SqlTransaction(Transaction):
         self, table: Table, names: Sequence[str], by: Sequence[Column], pairs: Sequence[Cells], *, lock: bool
     ) -> list[tuple[Any, ...]]:
         """The position and the named cells of every row whose columns equal one of the pairs."""
-        columns = ", ".join(f"t.{self.quote(name)}" for name in names)
+        columns = ", ".join(table.by_name[name].read(f"t.{self.quote(name)}") for name in names)
         clause = f" {self.lock_clause}" if lock and self.lock_clause and table.lockable else ""
         return [
             row
@@ -242,12 +212,16 @@ class SqlTransaction(Transaction):
         ]
 
     def joined(self, table: Table, by: Sequence[Column], pairs: Sequence[Cells], alias: str = "t") -> tuple[str, list[Any]]:
-        values, parameters = self.values(pairs)
+        values, parameters = self.values(self.unmarked(by, pairs))
         conditions = []
         for at, column in enumerate(by):
             operator = self.same if any(pair[at + 1] is None for pair in pairs) else "="
             conditions.append(f"{alias}.{self.quote(column.name)} {operator} {self.cast(f'k.column{at + 2}', column)}")
         return f"{values} {self.join} {table.sql} {alias} ON {' AND '.join(conditions)}", parameters
+
+    def unmarked(self, columns: Sequence[Column], rows: Sequence[Cells]) -> Sequence[Cells]:
+        """The rows, whose cells after the first are of those columns, as they can be compared in SQL."""
+        return rows
 
     chunk: ClassVar[int] = 1_000_000
 
@@ -256,13 +230,13 @@ class SqlTransaction(Transaction):
 
     def fetch(self, refs: Iterable[Ref], *, lock: bool) -> dict[Ref, Image]:
         images: dict[Ref, Image] = {}
-        for name, of_table in _by(refs, lambda ref: ref.table).items():
+        for name, of_table in grouped_by(refs, lambda ref: ref.table).items():
             table = self.store.table(name)
             pairs = [(at, *ref_cells(ref.key)) for at, ref in enumerate(of_table)]
             for cells in self.join_rows(table, table.names, table.key_columns, pairs, lock=lock):
                 ref = of_table[int(cells[0])]
-                if _ref(table, cells[1:]) == ref:  # another spelling that counts as equal is another row
-                    images[ref] = _image(table, cells[1:])
+                if ref_of(table, cells[1:]) == ref:  # another spelling that counts as equal is another row
+                    images[ref] = image_of(table, cells[1:])
         return images
 
     def violations(self, invariant: Invariant, limit: int) -> list[str]:
@@ -299,11 +273,16 @@ class SqlTransaction(Transaction):
     ) -> list[tuple[Any, ...]]:
         """The cells of the next distinct keys, in the order of the column's own index."""
         terms = self._terms(table, columns)
-        named = ", ".join(f"t.{self.quote(name)}" for name in columns)
+        named = ", ".join(self._key_read(table.by_name[name]) for name in columns)
         after, more = ("", []) if last is None else self._after(table, columns, last)
         group = "" if unique else f"GROUP BY {', '.join(terms)} "
         sql = f"SELECT {named} FROM {table.sql} t WHERE {condition} AND {self._some(columns)}{after} {group}ORDER BY {', '.join(terms)} LIMIT {int(limit)}"
         return self.rows_of(sql, [*parameters, *more])
+
+    def _key_read(self, column: Column) -> str:
+        # What has a binary form behind it equals what has none, and only rows tell them apart.
+        sql = f"t.{self.quote(column.name)}"
+        return sql if column.marked else column.read(sql)
 
     def positions(
         self, table: Table, columns: Sequence[Column], pairs: Sequence[Cells], condition: str, parameters: Sequence[Any]
@@ -362,194 +341,6 @@ class SqlTransaction(Transaction):
         inner, more = self._lexicographic(rest)
         return f"{greater} OR ({equal} AND ({inner}))", [*parameters, *same, *more]
 
-    # -- writing --------------------------------------------------------------------------------------------------
-
-    def apply(self, writes: Sequence[Write], *, ordered: bool = False) -> list[Written]:
-        return self._written(writes, self._carried_out(self._apply, writes, ordered=ordered))
-
-    def _carried_out(self, carry_out: Callable[..., T], writes: Sequence[Write], *, ordered: bool) -> T:
-        """What carrying out the writes gives; in their own order, also where two rows exchange a unique value."""
-        if not ordered:
-            return carry_out(writes, ordered=False)
-        self.defer()
-        try:
-            with self.connection.begin_nested():
-                return carry_out(writes, ordered=True)
-        except self.duplicate:
-            self._set_aside(writes)
-            return carry_out(writes, ordered=True)
-
-    def _set_aside(self, writes: Sequence[Write]) -> None:
-        """Takes values that must be unique out of each other's way, before each goes to its new place."""
-        for number, write in enumerate(writes):
-            table = self.store.table(write.table)
-            columns = [table.by_name[name] for name in write.columns if any(name in unique for unique in table.unique)]
-            if write.op == "update" and columns:
-                cells = [None if column.nullable else self.spare(column, number) for column in columns]
-                self.update(table, [column.name for column in columns], [(ref_cells(_known(write.ref).key), cells)])
-
-    def _apply(self, writes: Sequence[Write], *, ordered: bool) -> dict[int, Cells]:
-        """The keys of the new rows."""
-        given = {id(write.row): key for write in writes if write.op == "create" and (key := self._sent_key(write)) is not None}
-        going = [_known(write.ref) for write in writes if write.op == "delete"]
-        # A new row whose key is still to be given comes before those that use it, whether or not a foreign key says so.
-        awaited = {
-            (write.table, cell.table)
-            for write in writes
-            if NewRow in map(type, write.cells)
-            for cell in write.cells
-            if type(cell) is NewRow and id(cell) not in given and cell.table != write.table
-        }
-        for group in self._groups(writes, ordered=ordered, used=frozenset(awaited)):
-            table = self.store.table(group[0].table)
-            match group[0].op:
-                case "create":
-                    self._create(table, group, given)
-                case "update":
-                    keyed = [(ref_cells(_known(write.ref).key), self._resolve(write.cells, given)) for write in group]
-                    self.update(table, group[0].columns, keyed)
-                case "delete":
-                    refuse_references(self, going)
-                    going = []
-                    self.delete(table, [ref_cells(_known(write.ref).key) for write in group])
-        return given
-
-    def _sent_key(self, write: Write) -> Cells | None:
-        """The key of a new row that does not wait for the database or another new row to give it."""
-        key = [write.cells[write.columns.index(name)] for name in self.store.table(write.table).key if name in write.columns]
-        whole = len(key) == len(self.store.table(write.table).key) and not any(type(cell) is NewRow for cell in key)
-        return key if whole else None
-
-    def _groups(
-        self, items: Sequence[Write], *, ordered: bool, used: frozenset[tuple[str, str]] = frozenset()
-    ) -> Iterator[list[Write]]:
-        """The writes in groups that one statement can carry out: one by one as given, or by kind and along the foreign keys."""
-        if ordered:
-            yield from ([item] for item in items)
-            return
-        tables = self.store.tables_in_order(frozenset(item.table for item in items), used)
-        groups = _by(items, lambda item: (item.op, item.table, item.columns))
-        for name in ("create", "update", "delete"):
-            for table in reversed(tables) if name == "delete" else tables:
-                yield from (group for (of, at, _), group in groups.items() if of == name and at == table)
-
-    def _create(self, table: Table, group: Sequence[Write], given: dict[int, Cells]) -> None:
-        columns = group[0].columns
-        missing = [name for name in table.key if name not in columns]
-        if not missing:
-            rows = []
-            at_key = [columns.index(name) for name in table.key]
-            for write in group:
-                # One at a time: a row may refer to a row before it in this very group.
-                cells = self._resolve(write.cells, given)
-                given[id(write.row)] = [cells[at] for at in at_key]
-                rows.append(cells)
-            self.insert(table, columns, rows)
-            return
-        drawn = self.draw_keys(table, missing, len(group))
-        if drawn is None:
-            for write in group:
-                given[id(write.row)] = self.insert_one(table, columns, self._resolve(write.cells, given))
-            return
-        rows = []
-        names = (*columns, *missing)
-        for write, more in zip(group, drawn, strict=True):
-            cells = [*self._resolve(write.cells, given), *more]
-            given[id(write.row)] = [cells[names.index(name)] for name in table.key]
-            rows.append(cells)
-        self.insert(table, names, rows)
-
-    def _resolve(self, cells: Cells, given: dict[int, Cells]) -> list[Any]:
-        if NewRow not in map(type, cells):
-            return list(cells)
-        return [self._key_of(cell, given) if type(cell) is NewRow else cell for cell in cells]
-
-    @staticmethod
-    def _key_of(row: NewRow, given: dict[int, Cells]) -> Any:
-        key = given.get(id(row))
-        if key is None:
-            raise BadValue(
-                f"a new row of {row.table} is used as a value before it is created: create it first, or, where two new rows refer"
-                " to each other, give one of them a key of its own (entity.new_uuid)"
-            )
-        if len(key) != 1:
-            raise BadValue(f"a new row of {row.table} has a key of {len(key)} columns and cannot stand as one value")
-        return key[0]
-
-    def _written(self, writes: Sequence[Write], given: dict[int, Cells]) -> list[Written]:
-        after: dict[int, tuple[Ref, Image]] = {}
-        for write in writes:
-            if write.op == "create" and None in given[id(write.row)]:
-                raise BadValue(f"a new row of {write.table} has NULL in its key, so that it could not be told from another")
-        standing = [write for write in writes if write.op != "delete"]
-        for name, group in _by(standing, lambda write: write.table).items():
-            table = self.store.table(name)
-            keys = [given[id(write.row)] if write.op == "create" else ref_cells(_known(write.ref).key) for write in group]
-            pairs = [(at, *key) for at, key in enumerate(keys)]
-            for cells in self.join_rows(table, table.names, table.key_columns, pairs, lock=False):
-                at, ref = int(cells[0]), _ref(table, cells[1:])
-                # The database may store another key than was sent; but a key that is there as it was sent is the one.
-                if id(group[at]) not in after or ref.key == ref_key([table.tag(cell) for cell in keys[at]]):
-                    after[id(group[at])] = ref, _image(table, cells[1:])
-        return [self._one_written(write, after.get(id(write))) for write in writes]
-
-    @staticmethod
-    def _one_written(write: Write, after: tuple[Ref, Image] | None) -> Written:
-        before = write.record.image() if write.record is not None else None
-        if write.op == "delete":
-            return Written(_known(write.ref), before, None)
-        if after is None:
-            raise BadValue(f"a row of {write.table} was written and is not there: a trigger, a rule or row security took it away")
-        ref, image = after
-        return Written(ref, before, image)
-
-    # -- going back and forth -------------------------------------------------------------------------------------
-
-    def put(self, puts: Sequence[Put], *, ordered: bool = False) -> dict[Ref, Image | None]:
-        steps = [step for step in map(self._step, puts) if step is not None]
-        self._carried_out(self._put, steps, ordered=ordered)
-        live = self.fetch([put.ref for put in puts], lock=False)
-        return {put.ref: live.get(put.ref) for put in puts}
-
-    def _put(self, steps: Sequence[Write], *, ordered: bool) -> None:
-        going = [_known(step.ref) for step in steps if step.op == "delete"]
-        for group in self._groups(steps, ordered=ordered):
-            table = self.store.table(group[0].table)
-            match group[0].op:
-                case "create":
-                    self.insert(table, group[0].columns, [step.cells for step in group])
-                case "update":
-                    self.update(table, group[0].columns, [(ref_cells(_known(step.ref).key), step.cells) for step in group])
-                case "delete":
-                    refuse_references(self, going)
-                    going = []
-                    self.delete(table, [ref_cells(_known(step.ref).key) for step in group])
-
-    def _step(self, put: Put) -> Write | None:
-        table = self.store.table(put.ref.table)
-        if put.target is None:
-            return None if put.live is None else Write("delete", table.name, ref=put.ref)
-        target = dict(zip(put.target.shape.columns, split_cells(put.target.data), strict=True))
-        for name, kind in target:
-            column = table.by_name.get(name)
-            if column is None or column.type != kind:
-                raise SchemaChanged(
-                    f"{table.name}.{name} was {kind} and is {column.type if column else 'gone'}: the row cannot be restored"
-                )
-        if put.live is None:
-            names = [name for name, _ in target if not table.by_name[name].generated]
-            return Write("create", table.name, tuple(names), [untag(cell) for (name, _), cell in target.items() if name in names])
-        live = dict(zip(put.live.shape.columns, split_cells(put.live.data), strict=True))
-        changed = [at for at in target if target[at] != live.get(at) and not table.by_name[at[0]].generated]
-        if not changed:
-            return None
-        return Write("update", table.name, tuple(name for name, _ in changed), [untag(target[at]) for at in changed], ref=put.ref)
-
-
-def _known(ref: Ref | None) -> Ref:
-    assert ref is not None  # noqa: S101 -- only creates have no key yet
-    return ref
-
 
 def _equal(column: Column, left: Any, right: Any) -> bool:
     """Whether the database would find the cells equal."""
@@ -583,11 +374,13 @@ def _grouped(table: Table, names: Sequence[str], rows: Rows, found: Sequence[Cel
     return groups
 
 
-def _ref(table: Table, cells: Cells) -> Ref:
+def ref_of(table: Table, cells: Cells) -> Ref:
+    """Which row has these cells, all of its columns in their order."""
     return Ref(table.name, ref_key([table.tag(cells[at]) for at in table.key_positions]))
 
 
-def _image(table: Table, cells: Cells) -> Image:
+def image_of(table: Table, cells: Cells) -> Image:
+    """The image of the row of these cells, all of its columns in their order."""
     return Image(table.shape, join_cells(table.tag_all(cells)))
 
 
@@ -595,7 +388,8 @@ def _in_order(table: Table, names: set[str]) -> tuple[str, ...]:
     return tuple(name for name in table.names if name in names)
 
 
-def _by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
+def grouped_by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
+    """The items by what the function makes of each, in the order in which they come."""
     groups: dict[Any, list[Any]] = defaultdict(list)
     for item in items:
         groups[key(item)].append(item)

@@ -21,8 +21,10 @@ from backtrail.keys import type_of
 from backtrail.migration import Keys, Migration, Rows
 from backtrail.stores.base import Difference, KeyCensus, KeyPage, Plan, Store, Transaction, Write
 from backtrail.stores.cells import ref_cells, ref_key, show_cell, untag, untag_all
-from backtrail.stores.rows import SqlTransaction, key_order
-from backtrail.stores.tables import Column, Table, in_foreign_key_order
+from backtrail.stores.rows import key_order
+from backtrail.stores.tables import Column, ForeignKey, Table, in_foreign_key_order, late_keys
+from backtrail.stores.writing import SqlTransaction
+from backtrail.values import Opaque
 
 
 class SqlRecord(Record):
@@ -70,6 +72,7 @@ class SqlStore(Store):
         self._engine: Engine | None = None
         self._tables: dict[str, Table] = {}
         self._order: dict[tuple[frozenset[str], frozenset[tuple[str, str]]], list[str]] = {}
+        self._late: dict[frozenset[str], list[ForeignKey]] = {}
 
     @property
     def engine(self) -> Engine:
@@ -87,6 +90,7 @@ class SqlStore(Store):
         """Forgets what reflection found, after the schema was changed by us."""
         self._tables.clear()
         self._order.clear()
+        self._late.clear()
 
     @contextlib.contextmanager
     def transaction(self, *, write: bool = True) -> Iterator[SqlTransaction]:
@@ -171,6 +175,18 @@ class SqlStore(Store):
             order = self._order[names, used] = in_foreign_key_order((self.table(name) for name in names), used)
         return order
 
+    def late_keys(self, names: frozenset[str]) -> Sequence[ForeignKey]:
+        """The foreign keys among the tables that refer to a table which is written later: there is a circle."""
+        keys = self._late.get(names)
+        if keys is None:
+            keys = self._late[names] = late_keys((self.table(name) for name in names), self.tables_in_order(names))
+        return keys
+
+    def nullable(self, key: ForeignKey) -> tuple[str, ...]:
+        """Those of the foreign key's columns that can be NULL."""
+        table = self.table(key.table)
+        return tuple(name for name in key.columns if table.by_name[name].nullable and name not in table.key)
+
     def check(self, migration: type[Migration]) -> None:
         for keys in migration.all_keys():
             table = self.table(keys.table)
@@ -249,9 +265,8 @@ class SqlStore(Store):
         cells: list[Any] = []
         for name, value in values.items():
             cell = self._encode(table, name, value)
-            if cell == record.cell(name) and type(cell) is type(record.cell(name)):
-                continue
-            if _same(record.value(name), value):
+            # What is unset is not the same as a JSON null, though both are None to authors.
+            if _same(record.cell(name), cell) or (name in change.set and _same(record.value(name), value)):
                 continue
             if name in table.key:
                 raise AuthorMistake(
@@ -388,7 +403,8 @@ class SqlStore(Store):
             else:
                 now = next((other for column, other in new if column == name), None)
                 change = f"(now of type {now})" if now else "(column dropped)"
-                differences.append(Difference(name, show_cell(untag(cell)), change))
+                schema = f"was {kind or 'without a type'} and is {now or ('gone' if now is None else 'without a type')}"
+                differences.append(Difference(name, show_cell(untag(cell)), change, schema))
         return differences
 
     def show(self, image: Image) -> dict[str, Any]:
@@ -430,8 +446,10 @@ def _told_apart(record: Record) -> Ref:
 
 
 def _same(old: Any, new: Any) -> bool:
+    if type(old) is not type(new) or isinstance(old, Opaque):
+        return False  # two opaque values may show one text; their cells tell
     # 1, 1.0 and True are equal in Python and different in a database; 1.10 and 1.1, 0.0 and -0.0 too: the repr tells.
-    return type(old) is type(new) and repr(old) == repr(new)
+    return bool(old == new) if type(old) in (str, bytes) else repr(old) == repr(new)
 
 
 def _key(columns: Sequence[Column], cells: Sequence[Any], key: Callable[[Any], Any] | None) -> Any:

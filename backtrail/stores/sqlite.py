@@ -10,7 +10,8 @@ import re
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -23,21 +24,29 @@ from backtrail.errors import (
     ConstraintFailed,
     DatabaseFault,
     PermissionMissing,
+    Quarantine,
     Retry,
     SchemaChanged,
     StorageFull,
     UnsuitableDatabase,
     UsageError,
+    clash,
 )
 from backtrail.migration import Keys
+from backtrail.stores.base import Write
 from backtrail.stores.cells import RawText, tag_stored, tag_stored_all
-from backtrail.stores.rows import Cells, SqlTransaction
+from backtrail.stores.rows import Cells
 from backtrail.stores.sql import SqlStore
 from backtrail.stores.tables import Column, ForeignKey, Table
+from backtrail.stores.taken_sqlite import taken
+from backtrail.stores.watch import Watch
+from backtrail.stores.watch_sqlite import SqliteWatch
+from backtrail.stores.writing import SqlTransaction
 from backtrail.values import Opaque
 
 JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 RANKS = {int: 1, float: 1, str: 2, RawText: 2, bytes: 3}
+TRIGGERS = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(?) ORDER BY rowid"
 KEY_TYPES = {"integer": "int", "real": "number", "text": "text", "blob": "bytes"}
 
 
@@ -174,6 +183,7 @@ class SqliteTransaction(SqlTransaction):
     lock_clause = ""
     nulls_first = True
     duplicate = sqlite3.IntegrityError
+    clashes = (sqlite3.IntegrityError,)
     chunk = 400
 
     @cached_property
@@ -215,20 +225,20 @@ class SqliteTransaction(SqlTransaction):
     def insert(self, table: Table, columns: Sequence[str], rows: Sequence[Cells]) -> None:
         if not columns:
             for _ in rows:
-                self.raw.execute(f"INSERT INTO {table.sql} DEFAULT VALUES")
+                self.raw.execute(f"INSERT{table.conflicts} INTO {table.sql} DEFAULT VALUES")
             return
         names = ", ".join(map(self.quote, columns))
-        self._many(f"INSERT INTO {table.sql} ({names}) VALUES ({', '.join('?' * len(columns))})", rows)
+        self._many(f"INSERT{table.conflicts} INTO {table.sql} ({names}) VALUES ({', '.join('?' * len(columns))})", rows)
 
     def insert_one(self, table: Table, columns: Sequence[str], row: Cells) -> list[Any]:
         names = ", ".join(map(self.quote, columns))
         body = f"({names}) VALUES ({', '.join('?' * len(columns))})" if columns else "DEFAULT VALUES"
-        sql = f"INSERT INTO {table.sql} {body} RETURNING {', '.join(map(self.quote, table.key))}"
+        sql = f"INSERT{table.conflicts} INTO {table.sql} {body} RETURNING {', '.join(map(self.quote, table.key))}"
         return list(self.rows_of(sql, row)[0])
 
     def update(self, table: Table, columns: Sequence[str], rows: Sequence[tuple[Cells, Cells]]) -> None:
         sets = ", ".join(f"{self.quote(name)} = ?" for name in columns)
-        sql = f"UPDATE {table.sql} SET {sets} WHERE {self._key(table)}"
+        sql = f"UPDATE{table.conflicts} {table.sql} SET {sets} WHERE {self._key(table)}"
         self._many(sql, [[*cells, *self._key_cells(table, key)] for key, cells in rows])
 
     def delete(self, table: Table, keys: Sequence[Cells]) -> None:
@@ -250,6 +260,23 @@ class SqliteTransaction(SqlTransaction):
                 self.raw.execute(*_with_raw_text(sql, row))
             return
         self.raw.executemany(sql, rows)
+
+    def watcher(self, tables: Sequence[Table]) -> Watch:
+        return SqliteWatch(self, tables)
+
+    @contextmanager
+    def quietly(self, table: Table, columns: Collection[str]) -> Iterator[None]:
+        # Foreign keys go on being enforced, and the triggers come back in the order in which they were made, or with the transaction.
+        sql = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(?) ORDER BY rowid"
+        triggers = self.raw.execute(sql, (table.name,)).fetchall()
+        for name, _ in triggers:
+            self.raw.execute(f"DROP TRIGGER main.{self.quote(name)}")
+        yield
+        for _, text in triggers:
+            self.raw.execute(text)
+
+    def taken(self, error: Exception, writes: Sequence[Write]) -> Quarantine | None:
+        return taken(self, error, writes)
 
     def spare(self, column: Column, number: int) -> Any:
         return uuid.uuid4().hex if affinity(column.type) in {"text", "blob"} else number - 2**62
@@ -273,6 +300,20 @@ def _with_raw_text(sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]
     marks = ["CAST(? AS TEXT)" if type(value) is RawText else "?" for value in parameters]
     joined = parts[0] + "".join(mark + part for mark, part in zip(marks, parts[1:], strict=True))
     return joined, [bytes(value) if type(value) is RawText else value for value in parameters]
+
+
+def _demand_utf8(raw: sqlite3.Connection) -> None:
+    """Nothing, where text is kept as it is handed out.
+
+    Raises:
+        UnsuitableDatabase: it is kept in UTF-16. SQLite hands it out as UTF-8, in which half a surrogate pair becomes another character.
+    """
+    (encoding,) = raw.execute("PRAGMA encoding").fetchone()
+    if encoding != "UTF-8":
+        raise UnsuitableDatabase(
+            f"the SQLite database keeps text as {encoding}, which cannot always be given back exactly: make one of UTF-8 of it"
+            " (sqlite3 old.db .dump | sqlite3 new.db)"
+        )
 
 
 def _begin_to_write(connection: Connection, timeout: float) -> None:
@@ -315,6 +356,7 @@ class SqliteStore(SqlStore):
         def _connected(raw: sqlite3.Connection, _record: Any) -> None:
             raw.isolation_level = None  # the driver's own BEGIN comes late and not before reads: ours does
             raw.execute("PRAGMA foreign_keys = ON")
+            _demand_utf8(raw)
 
         @sa.event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
@@ -393,6 +435,9 @@ class SqliteStore(SqlStore):
             targets=frozenset(targets),
             incoming=tuple(self._incoming(connection, name, key)),
             lockable=False,
+            clashing=self._clashing(connection, name, {info[0] for info in infos}) - set(key),
+            triggers=tuple(row[0] for row in connection.exec_driver_sql(TRIGGERS, (name,))),
+            conflicts=" OR ABORT" if re.search(r"\bon\s+conflict\b", sql, re.IGNORECASE) else "",
         )
 
     def _unique(self, connection: Connection, name: str) -> set[frozenset[str]]:
@@ -405,14 +450,26 @@ class SqliteStore(SqlStore):
             sets.setdefault(index, set()).add(column)
         return {frozenset(columns) for columns in sets.values()}
 
+    @staticmethod
+    def _clashing(connection: Connection, name: str, columns: set[str]) -> frozenset[str]:
+        sql = (
+            "SELECT i.name, m.sql FROM pragma_index_list(?) l LEFT JOIN sqlite_master m ON m.name = l.name, pragma_index_info(l.name) i"
+            " WHERE l.\"unique\" AND l.origin <> 'pk'"
+        )
+        found: set[str] = set()
+        for column, text in connection.exec_driver_sql(sql, (name,)):
+            # An expression is its text only, and so is the condition of a partial index.
+            found |= {column} if column else {one for one in columns if one.lower() in text.lower()}
+        return frozenset(found & columns)
+
     def _incoming(self, connection: Connection, name: str, key: tuple[str, ...]) -> list[ForeignKey]:
         sql = (
-            'SELECT m.name, f.id, f."from", f."to" FROM sqlite_master m, pragma_foreign_key_list(m.name) f'
+            'SELECT m.name, f.id, f."from", f."to", f.on_update FROM sqlite_master m, pragma_foreign_key_list(m.name) f'
             " WHERE m.type = 'table' AND lower(f.\"table\") = lower(?) ORDER BY m.name, f.id, f.seq"
         )
-        found: dict[tuple[str, int], list[tuple[str, str | None]]] = {}
-        for table, number, column, target in connection.exec_driver_sql(sql, (name,)):
-            found.setdefault((table, number), []).append((column, target))
+        found: dict[tuple[str, int, bool], list[tuple[str, str | None]]] = {}
+        for table, number, column, target, action in connection.exec_driver_sql(sql, (name,)):
+            found.setdefault((table, number, action not in ("NO ACTION", "RESTRICT")), []).append((column, target))
         return [
             ForeignKey(
                 table,
@@ -420,8 +477,9 @@ class SqliteStore(SqlStore):
                 name,
                 # A foreign key that names no column refers to the primary key.
                 tuple(target or key[at] for at, (_, target) in enumerate(pairs)),
+                follows=follows,
             )
-            for (table, _), pairs in found.items()
+            for (table, _, follows), pairs in found.items()
         ]
 
     def _key_types(self, tx: SqlTransaction, keys: Keys, table: Table) -> tuple[str, ...]:
@@ -449,6 +507,8 @@ class SqliteStore(SqlStore):
         if isinstance(error, sa.exc.TimeoutError):
             return Retry("no free connection to the database")
         code = getattr(error, "sqlite_errorcode", 0)
+        if code in {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID}:
+            return clash(str(error))
         message = str(error)  # SQLite's own messages name tables, columns and constraints, never values
         match code & 255:  # the primary code (https://www.sqlite.org/rescode.html)
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:

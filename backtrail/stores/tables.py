@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -33,6 +33,14 @@ class Column:
     """Whether different values of this column count as equal (case-insensitive collations, 1.0 and 1.00)."""
     key: Callable[[Any], Any] = str
     """Cell to the key of an entity, whose text gives the cell again."""
+    exact: str = "{}"
+    """The expression that reads {}, the column, where its own text would not give the value again."""
+    marked: bool = False
+    """Whether `exact` may give a text with the value's binary form behind it."""
+
+    def read(self, sql: str) -> str:
+        """What reads the column, whose name stands in SQL, exactly."""
+        return self.exact.replace("{}", sql)
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,10 @@ class ForeignKey:
     columns: tuple[str, ...]
     target: str
     target_columns: tuple[str, ...]
+    deferrable: bool = True
+    """Whether the check can wait for the commit."""
+    follows: bool = False
+    """Whether the referring rows change when the value they refer to does (ON UPDATE CASCADE, SET NULL, SET DEFAULT)."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,16 @@ class Table:
     """The tables that this one refers to."""
     incoming: tuple[ForeignKey, ...] = field(default=())
     """The foreign keys of all tables that refer to this one."""
+    outgoing: tuple[ForeignKey, ...] = field(default=())
+    """This table's own foreign keys."""
+    clashing: frozenset[str] = frozenset()
+    """The columns that some unique or exclusion index looks at, be it partial or of an expression."""
+    triggers: tuple[str, ...] = ()
+    """The names of the triggers and rules that users made on this table."""
+    conflicts: str = ""
+    """What makes a statement refuse where the table says that it should rather replace or ignore rows."""
+    parted: bool = False
+    """Whether its rows lie in partitions."""
     lockable: bool = True
     """Whether single rows can be locked."""
 
@@ -121,6 +143,31 @@ def in_foreign_key_order(tables: Iterable[Table], used: Iterable[tuple[str, str]
     for name, target in used:
         also.setdefault(name, set()).add(target)
     by_name = {table.name: table for table in tables}
+    order = _in_order(by_name, {name: table.targets | also.get(name, set()) for name, table in by_name.items()})
+    if all(breakable(by_name[key.table], key) for key in late_keys(by_name.values(), order)):
+        return order
+    # A circle was broken at a foreign key that is never NULL: break it at one that can be.
+    hard = {name: {key.target for key in table.outgoing if not breakable(table, key)} for name, table in by_name.items()}
+    return _in_order(by_name, {name: hard[name] | also.get(name, set()) for name in by_name})
+
+
+def late_keys(tables: Iterable[Table], order: Sequence[str]) -> list[ForeignKey]:
+    """The foreign keys onto tables that come later in the order than the one that refers."""
+    place = {name: at for at, name in enumerate(order)}
+    return [
+        key
+        for table in tables
+        for key in table.outgoing
+        if place.get(key.target, -1) > place[table.name] and table.name != key.target
+    ]
+
+
+def breakable(table: Table, key: ForeignKey) -> bool:
+    """Whether a row can be there before the one it refers to: the check waits, or a column can be NULL meanwhile."""
+    return key.deferrable or any(table.by_name[name].nullable for name in key.columns)
+
+
+def _in_order(by_name: Mapping[str, Table], targets: Mapping[str, Iterable[str]]) -> list[str]:
     done: list[str] = []
     open_: set[str] = set()
 
@@ -128,7 +175,7 @@ def in_foreign_key_order(tables: Iterable[Table], used: Iterable[tuple[str, str]
         if name in done or name in open_ or name not in by_name:
             return
         open_.add(name)
-        for target in sorted(by_name[name].targets | also.get(name, set())):
+        for target in sorted(targets[name]):
             visit(target)
         open_.discard(name)
         done.append(name)

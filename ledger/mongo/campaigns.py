@@ -18,9 +18,13 @@ from pymongo.errors import OperationFailure, PyMongoError
 from backtrail.errors import Retry
 from backtrail.stores.base import Transaction
 from ledger.campaigns import ARROWS, COUNTS, Batch, Campaign, Campaigns, Progress, State, Tally
+from ledger.keyring import Keyring
 from ledger.mongo.collections import Document, Documents, database_of, session_of, take_ids
 
 AS_TEXT = ("options", "params", "key_types", "cursor")
+PERSONAL = ("options", "params", "cursor", "reason")
+"""What may hold something personal: hidden in an encrypted ledger."""
+
 AS_LONG = ("total", "null_keys", "opened_at", "started_at", "ended_at")
 
 WRITE_CONFLICT = 112
@@ -32,19 +36,20 @@ PATIENCE_S = 5.0
 class MongoCampaigns(Campaigns):
     """The campaigns of a ledger on MongoDB."""
 
-    def __init__(self) -> None:
+    def __init__(self, keyring: Keyring) -> None:
+        super().__init__(keyring)
         self._in_hand: WeakKeyDictionary[ClientSession, set[tuple[int, int]]] = WeakKeyDictionary()
 
     # -- campaigns ------------------------------------------------------------------------------------------------
 
     def open(self, tx: Transaction, campaign: Campaign) -> Campaign:
         opened = replace(campaign, id=take_ids(database_of(tx), "campaigns", 1)[0])
-        _campaigns(tx).insert_one(_document(opened), session=session_of(tx))
+        _campaigns(tx).insert_one(self._document(tx, opened), session=session_of(tx))
         return opened
 
     def get(self, tx: Transaction, number: int) -> Campaign | None:
         found = _campaigns(tx).find_one({"_id": number}, session=session_of(tx))
-        return None if found is None else _campaign(found)
+        return None if found is None else self._campaign(tx, found)
 
     def all(self, tx: Transaction, *, states: Sequence[str] | None = None, migration: str | None = None) -> list[Campaign]:
         where: Document = {}
@@ -52,7 +57,7 @@ class MongoCampaigns(Campaigns):
             where["state"] = {"$in": list(states)}
         if migration is not None:
             where["migration"] = migration
-        return [_campaign(one) for one in _campaigns(tx).find(where, session=session_of(tx)).sort("_id", 1)]
+        return [self._campaign(tx, one) for one in _campaigns(tx).find(where, session=session_of(tx)).sort("_id", 1)]
 
     def move(
         self,
@@ -77,7 +82,7 @@ class MongoCampaigns(Campaigns):
 
     def record_move(self, tx: Transaction, campaign: Campaign, move: dict[str, Any], fingerprint: str | None = None) -> None:
         moves = [*campaign.options.get("moves", ()), move]
-        values: Document = {"options": json.dumps({**campaign.options, "moves": moves})}
+        values: Document = {"options": self._text({**campaign.options, "moves": moves})}
         if fingerprint is not None:
             values["fingerprint"] = fingerprint
         _set(tx, campaign, values)
@@ -85,7 +90,7 @@ class MongoCampaigns(Campaigns):
     def advance(
         self, tx: Transaction, campaign: Campaign, cursor: dict[str, Any], *, fed: bool, total: int | None = None
     ) -> None:
-        values: Document = {"cursor": json.dumps(cursor), "fed": fed}
+        values: Document = {"cursor": self._text(cursor), "fed": fed}
         if total is not None:
             values["total"] = Int64(total)
         _set(tx, campaign, values)
@@ -97,7 +102,7 @@ class MongoCampaigns(Campaigns):
         documents = [
             {
                 "_id": _id(campaign.id, number),
-                "keys": json.dumps(list(batch)),
+                "keys": self._text(list(batch)),
                 "size": len(batch),
                 "state": "ready",
                 "attempts": 0,
@@ -125,7 +130,7 @@ class MongoCampaigns(Campaigns):
                 raise
             raise Retry("another worker has the batch in hand") from error
         self._take_in_hand(tx, campaign, [number])
-        return None if found is None else _batch(found)
+        return None if found is None else self._batch(tx, found)
 
     def finish(self, tx: Transaction, batch: Batch, tally: Tally, now: int) -> None:
         values = {"state": "done", "done_at": Int64(now), **tally.values()}
@@ -134,7 +139,7 @@ class MongoCampaigns(Campaigns):
 
     def peek(self, tx: Transaction, campaign: int, number: int) -> Batch | None:
         found = _batches(tx).find_one({"_id": _id(campaign, number)}, session=session_of(tx))
-        return None if found is None else _batch(found)
+        return None if found is None else self._batch(tx, found)
 
     def give_back(self, tx: Transaction, campaign: int, number: int, note: str | None = None) -> None:
         where = {"_id": _id(campaign, number), "state": {"$ne": "done"}}
@@ -176,12 +181,12 @@ class MongoCampaigns(Campaigns):
         if refused_before is not None:
             where["$or"] = [{"note": None}, {"sent_at": {"$lt": refused_before}}]
         found = _batches(tx).find(where, {"keys": 0}, session=session_of(tx)).sort("_id.number", 1).limit(limit)
-        return [_batch(one) for one in found]
+        return [self._batch(tx, one) for one in found]
 
     def owns(self, tx: Transaction, campaign: int, keys: set[str]) -> bool:
         where = {"_id.campaign": campaign, "state": {"$ne": "done"}}
         found = _batches(tx).find(where, {"keys": 1}, session=session_of(tx))
-        return any(not keys.isdisjoint(json.loads(one["keys"])) for one in found)
+        return any(not keys.isdisjoint(self.keyring.show(json.loads(one["keys"]))) for one in found)
 
     def notes(self, tx: Transaction, campaign: int) -> list[str]:
         where = {"_id.campaign": campaign, "state": {"$ne": "done"}, "note": {"$ne": None}}
@@ -194,7 +199,7 @@ class MongoCampaigns(Campaigns):
 
     def keys_of(self, tx: Transaction, campaign: int, after: int, limit: int) -> list[Batch]:
         found = _batches(tx).find(_after(campaign, after), session=session_of(tx)).sort("_id", 1).limit(limit)
-        return [_batch(one) for one in found]
+        return [self._batch(tx, one) for one in found]
 
     def progress(self, tx: Transaction, campaigns: Sequence[int]) -> dict[int, Progress]:
         sums = {name: {"$sum": f"${name}"} for name in ("size", *COUNTS)}
@@ -211,6 +216,42 @@ class MongoCampaigns(Campaigns):
             for name in COUNTS:
                 setattr(progress.tally, name, getattr(progress.tally, name) + int(one[name]))
         return found
+
+    # -- what may be personal -------------------------------------------------------------------------------------
+
+    def rewrite(self, tx: Transaction, campaign: Campaign) -> None:
+        document = self._document(tx, campaign)
+        _set(tx, campaign, {name: document[name] for name in (*PERSONAL, "halted") if name in document})
+
+    def rewrite_keys(self, tx: Transaction, batch: Batch, keys: Sequence[str]) -> None:
+        where, change = {"_id": _id(batch.campaign, batch.number)}, {"$set": {"keys": self._text(list(keys))}}
+        _batches(tx).update_one(where, change, session=session_of(tx))
+
+    def _text(self, value: Any) -> str:
+        return json.dumps(self.keyring.hide(value))
+
+    def _document(self, tx: Transaction, campaign: Campaign) -> Document:
+        self.keyring.open(tx)
+        values = {name: getattr(campaign, name) for name in Campaign.__dataclass_fields__ if name != "id"}
+        values |= {name: self._text(values[name]) if name in PERSONAL else json.dumps(values[name]) for name in AS_TEXT}
+        values |= {name: Int64(values[name]) for name in AS_LONG if values[name] is not None}
+        values["reason"] = self.keyring.hide_text(campaign.reason)
+        return {"_id": Int64(campaign.id)} | {name: value for name, value in values.items() if value is not None}
+
+    def _campaign(self, tx: Transaction, document: Document) -> Campaign:
+        self.keyring.open(tx)
+        values = {name: document.get(name) for name in Campaign.__dataclass_fields__ if name != "id"}
+        values |= {name: self.keyring.show(json.loads(document[name])) for name in AS_TEXT}
+        values |= {name: int(document[name]) for name in AS_LONG if document.get(name) is not None}
+        values |= {"reason": self.keyring.show_text(document.get("reason")), "key_types": tuple(values["key_types"] or ())}
+        return Campaign(**{**values, "id": int(document["_id"])})  # type: ignore[arg-type]
+
+    def _batch(self, tx: Transaction, document: Document) -> Batch:
+        self.keyring.open(tx)
+        at, sent_at = document["_id"], document.get("sent_at")
+        keys: list[str] = self.keyring.show(json.loads(document.get("keys", "[]")))
+        sent = None if sent_at is None else int(sent_at)
+        return Batch(int(at["campaign"]), int(at["number"]), keys, document["state"], int(document["attempts"]), sent)
 
     # -- who waits ------------------------------------------------------------------------------------------------
 
@@ -256,24 +297,3 @@ def _id(campaign: int, number: int) -> Document:
 
 def _after(campaign: int, number: int) -> Document:
     return {"_id": {"$gte": _id(campaign, number + 1), "$lt": {"campaign": campaign + 1}}}
-
-
-def _document(campaign: Campaign) -> Document:
-    values = {name: getattr(campaign, name) for name in Campaign.__dataclass_fields__ if name != "id"}
-    values |= {name: json.dumps(values[name]) for name in AS_TEXT}
-    values |= {name: Int64(values[name]) for name in AS_LONG if values[name] is not None}
-    return {"_id": Int64(campaign.id)} | {name: value for name, value in values.items() if value is not None}
-
-
-def _campaign(document: Document) -> Campaign:
-    values = {name: document.get(name) for name in Campaign.__dataclass_fields__ if name != "id"}
-    values |= {name: json.loads(document[name]) for name in AS_TEXT}
-    values |= {name: int(document[name]) for name in AS_LONG if document.get(name) is not None}
-    return Campaign(**{**values, "id": int(document["_id"]), "key_types": tuple(values["key_types"])})  # type: ignore[arg-type]
-
-
-def _batch(document: Document) -> Batch:
-    at, sent_at = document["_id"], document.get("sent_at")
-    keys: list[str] = json.loads(document.get("keys", "[]"))
-    sent = None if sent_at is None else int(sent_at)
-    return Batch(int(at["campaign"]), int(at["number"]), keys, document["state"], int(document["attempts"]), sent)

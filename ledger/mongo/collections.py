@@ -23,6 +23,9 @@ LedgerDatabase = Database[Document]
 
 DUPLICATE = 11000
 
+KEYS = "_keys"
+"""What the name of the keys' database ends with; before it stands the name of the ledger's."""
+
 COUNTERS = ("streams", "campaigns", "shapes")
 
 INDEXES: dict[str, list[IndexModel]] = {
@@ -34,15 +37,21 @@ INDEXES: dict[str, list[IndexModel]] = {
     "streams": [
         IndexModel([("migration", ASCENDING), ("key", ASCENDING)], name="key", unique=True),
         IndexModel([("migration", ASCENDING), ("_id", ASCENDING)], name="failed", partialFilterExpression={"failed": True}),
+        # Where the key names the person it is found by that.
+        IndexModel([("subject", ASCENDING)], name="subject", sparse=True),
     ],
     "shapes": [IndexModel([("body", ASCENDING)], name="body", unique=True)],
     # Only documents that existed before can have been written by somebody else: an event of one that was created has no `ref`.
     "events": [IndexModel([("ref", ASCENDING)], name="ref", sparse=True)],
     "chunks": [],
+    "leaves": [IndexModel([("stream", ASCENDING), ("version", ASCENDING)], name="stream", unique=True)],
+    "nodes": [],
+    "checkpoints": [IndexModel([("signer", ASCENDING), ("size", ASCENDING)], name="signer", unique=True)],
     "recalls": [IndexModel([(name, ASCENDING) for name in ("migration", "key", "label", "digest")], name="call", unique=True)],
     "workers": [],
     "leases": [],
     "counters": [],
+    "lookup": [],
     "version": [],
 }
 """Every collection of the ledger with its indexes."""
@@ -51,6 +60,12 @@ INDEXES: dict[str, list[IndexModel]] = {
 def database_of(tx: Transaction) -> LedgerDatabase:
     """The ledger's database."""
     return cast(LedgerDatabase, tx.connection)
+
+
+def keys_of(tx: Transaction) -> Documents:
+    """The subjects' keys: in a database apart, so that a backup of the ledger need not have the keys that open it."""
+    ledger = database_of(tx)
+    return ledger.client[ledger.name + KEYS]["subjects"]
 
 
 def session_of(tx: Transaction) -> ClientSession:

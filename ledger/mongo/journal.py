@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bson.errors import BSONError
@@ -12,12 +12,12 @@ from pymongo import InsertOne, UpdateOne
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from backtrail.errors import TooLarge
-from backtrail.image import Ref, Shape
+from backtrail.image import Shape
 from backtrail.stores.base import Transaction
-from ledger.event import Event, index_of, ref_number
-from ledger.journal import Head, Journal, Placed, chunks, load_shape
+from ledger.event import Event
+from ledger.journal import Head, Journal, Placed, Recall, chunks, load_shape
+from ledger.mongo.bodies import INLINE, packed, remove, size_of, unpack
 from ledger.mongo.collections import Document, Documents, database_of, first_of, session_of, span, spans, take_ids, whole
-from ledger.mongo.images import FIELDS, INLINE, packed, size_of, unpack
 
 MAX_BYTES = 128 * 1024 * 1024
 """As many bytes of events are read at once, unless one stream alone has more."""
@@ -33,28 +33,32 @@ class MongoJournal(Journal):
 
     # -- heads ----------------------------------------------------------------------------------------------------
 
-    def heads(self, tx: Transaction, migration: str, keys: Sequence[str], *, lock: bool) -> dict[str, Head]:
+    def _heads(self, tx: Transaction, migration: str, places: Sequence[str], *, lock: bool) -> Iterable[Head]:
         # No lock is needed: whoever goes on with a stream writes its document, and of two that do so the second conflicts.
-        found: dict[str, Head] = {}
-        for chunk in chunks(keys):
-            for document in _streams(tx).find({"migration": migration, "key": {"$in": list(chunk)}}, session=session_of(tx)):
-                found[document["key"]] = _head(document)
-        return found
+        where = {"migration": migration, "key": {"$in": list(places)}}
+        return [_head(document) for document in _streams(tx).find(where, session=session_of(tx))]
 
-    def page(
+    def _page(
         self,
         tx: Transaction,
         migration: str,
         after: int,
         limit: int,
-        *,
-        state: str | None = None,
-        failed: bool | None = None,
-        campaign: int | None = None,
+        state: str | None,
+        failed: bool | None,
+        campaign: int | None,
     ) -> list[Head]:
         where = _where(migration, state, failed, campaign) | {"_id": {"$gt": after}}
         found = _streams(tx).find(where, session=session_of(tx)).sort("_id", 1).limit(limit)
         return [_head(document) for document in found]
+
+    def subject_streams(
+        self, tx: Transaction, migrations: Collection[str], places: Sequence[str], subjects: Sequence[str], *, lock: bool
+    ) -> list[Head]:
+        named = {"migration": {"$in": list(migrations)}}
+        where = {"$or": [named | {"key": {"$in": list(places)}}, named | {"subject": {"$in": list(subjects)}}]}
+        found = _streams(tx).find(where, session=session_of(tx)).sort("_id", 1)
+        return self._named(tx, [_head(document) for document in found])
 
     def matching(self, tx: Transaction, migration: str, *, state: str | None = None, failed: bool | None = None) -> int:
         return _streams(tx).count_documents(_where(migration, state, failed, None), session=session_of(tx))
@@ -98,10 +102,8 @@ class MongoJournal(Journal):
         return take_ids(database_of(tx), "streams", number) if number else ()
 
     def _write(self, tx: Transaction, fresh: Sequence[Head], moved: Sequence[Head], events: Sequence[Placed]) -> None:
-        streams = [
-            InsertOne({"_id": Int64(head.id or 0), "migration": head.migration, "key": head.key, **_row(head)}) for head in fresh
-        ]
-        goes_on = [UpdateOne({"_id": head.id}, {"$set": _row(head)}) for head in moved]
+        streams = [InsertOne({"_id": Int64(head.id or 0), "migration": head.migration, **_row(head, BEGUN)}) for head in fresh]
+        goes_on = [UpdateOne({"_id": head.id}, {"$set": _row(head, MOVING)}) for head in moved]
         documents: list[Document] = []
         pieces: list[Document] = []
         for placed in events:
@@ -127,22 +129,13 @@ class MongoJournal(Journal):
         }
         if event.shape is not None:
             document["shape"] = self._shape_id(tx, event.shape)
-        if event.ref is not None:
-            document["key"] = event.ref.key
-        pieces: list[Document] = []
-        for field in FIELDS:
-            value = getattr(event, field)
-            raw = value.encode() if isinstance(value, str) else value
-            if raw is not None and len(raw) > INLINE:
-                value, large = packed(placed, field, raw)
-                pieces += large
-            if value is not None:
-                document[field] = value
+        if event.index is not None:
+            document["ref"] = Int64(event.index)
         document["hash"] = event.hash
-        number = index_of(event.ref, event.before)
-        if number is not None:
-            document["ref"] = Int64(number)
-        return document, pieces
+        if len(event.body) <= INLINE:
+            return document | {"body": event.body}, []
+        body, pieces = packed(placed)
+        return document | {"body": body}, pieces
 
     def _keep_shape(self, tx: Transaction, body: str) -> int:
         # Outside the transaction: two that meet the same shape for the first time need not wait for each other, nor lose their work.
@@ -165,19 +158,23 @@ class MongoJournal(Journal):
 
     # -- reading --------------------------------------------------------------------------------------------------
 
-    def events(self, tx: Transaction, streams: Iterable[int]) -> dict[int, list[Event]]:
-        wanted = list(streams)
-        found: dict[int, list[Event]] = {stream: [] for stream in wanted}
-        shapes: dict[Any, Shape] = {}
-        for part in chunks(spans(wanted)):
-            for document in self._read(tx, {"$or": list(part)}, None if len(wanted) == 1 else MAX_BYTES):
-                number = document.get("shape")
-                if number is not None and number not in shapes:
-                    shapes[number] = self._load_shape(tx, number)
-                found[document["_id"]["s"]].append(_event(document, shapes.get(number)))
+    def _events(self, tx: Transaction, streams: Sequence[int]) -> dict[int, list[Event]]:
+        found: dict[int, list[Event]] = {stream: [] for stream in streams}
+        for part in chunks(spans(streams)):
+            documents = self._documents(tx, {"$or": list(part)}, None if len(streams) == 1 else MAX_BYTES)
+            for stream, event in self._loaded(tx, documents):
+                found[stream].append(event)
         return found
 
-    def _read(self, tx: Transaction, where: Document, most: int | None = None) -> list[Document]:
+    def _loaded(self, tx: Transaction, documents: Iterable[Document]) -> Iterator[Placed]:
+        shapes: dict[Any, Shape] = {}
+        for document in documents:
+            number = document.get("shape")
+            if number is not None and number not in shapes:
+                shapes[number] = self._load_shape(tx, number)
+            yield Placed(document["_id"]["s"], _event(document, shapes.get(number)))
+
+    def _documents(self, tx: Transaction, where: Document, most: int | None = None) -> list[Document]:
         """The documents of events in the order of their ids, with all that belongs to them.
 
         Raises:
@@ -194,33 +191,21 @@ class MongoJournal(Journal):
         unpack(database["chunks"], session, documents)
         return documents
 
-    def last_events(self, tx: Transaction, heads: Iterable[Head]) -> dict[str, Event]:
-        keys = {(head.id, head.version): head.key for head in heads if head.id is not None}
-        found: dict[str, Event] = {}
-        for part in chunks(list(keys)):
-            for document in self._read(tx, {"_id": {"$in": [{"s": stream, "v": version} for stream, version in part]}}):
-                at = document["_id"]
-                found[keys[at["s"], at["v"]]] = _event(document, None)
-        return found
+    def _events_at(self, tx: Transaction, places: Sequence[tuple[int, int]]) -> Iterable[Placed]:
+        where = {"_id": {"$in": [{"s": stream, "v": version} for stream, version in places]}}
+        return list(self._loaded(tx, self._documents(tx, where)))
 
-    def others(self, tx: Transaction, refs: Sequence[Ref], migration: str | None = None) -> dict[Ref, list[tuple[Head, Event]]]:
-        numbers = {ref_number(ref): ref for ref in refs}
-        documents: list[tuple[Ref, Document]] = []
-        for part in chunks(list(numbers)):
-            for document in self._read(tx, {"ref": {"$in": list(part)}}):
-                ref = numbers[document["ref"]]
-                if document.get("key") == ref.key:
-                    documents.append((ref, document))
-        heads = self._by_id(tx, {document["_id"]["s"] for _, document in documents}, migration)
-        found: dict[Ref, list[tuple[Head, Event]]] = {}
-        for ref, document in sorted(documents, key=lambda one: (one[1]["at"], one[1]["_id"]["v"])):
-            head = heads.get(document["_id"]["s"])
-            if head is not None:
-                event = Event(
-                    whole(document["_id"]["v"]), document["kind"], whole(document["campaign"]), whole(document["at"]), ref
-                )
-                event.after = document.get("after")
-                found.setdefault(ref, []).append((head, event))
+    def _numbered(self, tx: Transaction, numbers: Sequence[int], migration: str | None) -> list[tuple[Head, Event]]:
+        found = list(self._loaded(tx, self._documents(tx, {"ref": {"$in": list(numbers)}})))
+        heads = self._by_id(tx, {placed.stream for placed in found}, migration)
+        return [(heads[stream], event) for stream, event in found if stream in heads]
+
+    def _subjects(self, tx: Transaction, streams: Sequence[int]) -> dict[int, str]:
+        found: dict[int, str] = {}
+        for part in chunks(streams):
+            where = {"_id": {"$in": list(part)}, "subject": {"$type": "string"}}
+            for document in _streams(tx).find(where, {"subject": 1}, session=session_of(tx)):
+                found[document["_id"]] = document["subject"]
         return found
 
     def _by_id(self, tx: Transaction, streams: set[int], migration: str | None) -> dict[int, Head]:
@@ -231,22 +216,58 @@ class MongoJournal(Journal):
                 found[document["_id"]] = _head(document)
         return found
 
+    # -- erasing --------------------------------------------------------------------------------------------------
+
+    def redact(self, tx: Transaction, stream: int, bodies: Mapping[int, bytes]) -> None:
+        changes = [
+            UpdateOne({"_id": {"s": Int64(stream), "v": version}}, {"$set": {"body": body}, "$unset": {"ref": ""}})
+            for version, body in bodies.items()
+        ]
+        if changes:
+            remove(database_of(tx)["chunks"], session_of(tx), stream, bodies)
+            database_of(tx)["events"].bulk_write(changes, ordered=False, session=session_of(tx))
+
+    def forget(self, tx: Transaction, heads: Sequence[Head]) -> None:
+        for head in heads:
+            left: Document = {"$set": _row(head, FORGOTTEN), "$unset": {"name": ""}}
+            _streams(tx).update_one({"_id": head.id}, left, session=session_of(tx))
+
     # -- recalls --------------------------------------------------------------------------------------------------
 
-    def recalls(self, tx: Transaction, migration: str, keys: Sequence[str]) -> dict[str, dict[tuple[str, str], Any]]:
-        found: dict[str, dict[tuple[str, str], Any]] = {}
-        for part in chunks(keys):
-            where = {"migration": migration, "key": {"$in": list(part)}}
-            for document in database_of(tx)["recalls"].find(where, session=session_of(tx)):
-                call = document["label"], document["digest"]
-                found.setdefault(document["key"], {})[call] = json.loads(document["result"])
-        return found
+    def _recalls(self, tx: Transaction, migration: str, places: Sequence[str]) -> Iterable[Recall]:
+        where = {"migration": migration, "key": {"$in": list(places)}}
+        found = database_of(tx)["recalls"].find(where, session=session_of(tx))
+        return [Recall(one["key"], one["label"], one["digest"], json.loads(one["result"])) for one in found]
 
-    def store_recall(self, tx: Transaction, migration: str, key: str, label: str, digest: str, result: Any) -> None:
-        call = {"migration": migration, "key": key, "label": label, "digest": digest}
-        values = {"$setOnInsert": {"result": json.dumps(result)}}
+    def _store_recall(self, tx: Transaction, migration: str, recall: Recall) -> None:
+        call = {"migration": migration, "key": recall.place, "label": recall.label, "digest": recall.digest}
+        values = {"$setOnInsert": {"result": json.dumps(recall.result)}}
         with first_of("this recall"):
             database_of(tx)["recalls"].update_one(call, values, upsert=True, session=session_of(tx))
+
+    def forget_recalls(self, tx: Transaction, migration: str, places: Sequence[str]) -> None:
+        where = {"migration": migration, "key": {"$in": list(places)}}
+        database_of(tx)["recalls"].delete_many(where, session=session_of(tx))
+
+
+FIELDS = {"_id", "kind", "campaign", "at", "shape", "ref", "hash", "body"}
+"""The fields of an event's document."""
+
+MOVING = {
+    "version": "version",
+    "hash": "head",
+    "state": "state",
+    "failed": "failed",
+    "campaign": "campaign",
+    "subject": "subject",
+}
+"""What a job changes of a stream's document, by the fields of its head."""
+
+FORGOTTEN = {"place": "key", "secret": "secret", "subject": "subject", "origin": "origin"}
+"""What an erasure leaves of the rest."""
+
+BEGUN = {"place": "key", "secret": "secret", "name": "name", **MOVING}
+"""What a new stream says."""
 
 
 def _streams(tx: Transaction) -> Documents:
@@ -258,14 +279,10 @@ def _where(migration: str, state: str | None, failed: bool | None, campaign: int
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _row(head: Head) -> Document:
-    return {
-        "version": head.version,
-        "head": head.hash,
-        "state": head.state,
-        "failed": head.failed,
-        "campaign": Int64(head.campaign),
-    }
+def _row(head: Head, fields: Mapping[str, str]) -> Document:
+    values = {name: getattr(head, field) for field, name in fields.items()}
+    values |= {"campaign": Int64(head.campaign)} if "campaign" in values else {}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _head(document: Document) -> Head:
@@ -280,21 +297,24 @@ def _head(document: Document) -> Head:
         # 1 would pass for true.
         failed if isinstance(failed, bool) else None,  # type: ignore[arg-type]
         whole(document.get("campaign")),
+        document.get("subject"),
+        document.get("secret", b""),
+        document["key"],
+        document.get("name"),
+        document.get("origin"),
     )
 
 
 def _event(document: Document, shape: Shape | None) -> Event:
-    ref, index = document.get("key"), document.get("ref")
-    return Event(
+    index = document.get("ref")
+    event = Event(
         whole(document["_id"].get("v")),
         document.get("kind", ""),
         whole(document.get("campaign")),
         whole(document.get("at")),
-        None if shape is None or ref is None else Ref(shape.table, ref),
-        shape,
-        document.get("before"),
-        document.get("after"),
-        document.get("data"),
-        document.get("hash", b""),
-        None if index is None else whole(index),
+        shape=shape,
     )
+    # A field that no event has was put there by somebody: such an event is not what was appended.
+    event.body, event.hash = document.get("body", b""), b"" if document.keys() - FIELDS else document.get("hash", b"")
+    event.index = None if index is None else whole(index)
+    return event

@@ -6,11 +6,14 @@ from bson.int64 import Int64
 from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from backtrail.errors import LedgerTooNew
-from ledger.mongo.collections import COUNTERS, INDEXES, LedgerDatabase
+from backtrail.errors import LedgerTooNew, UnsuitableDatabase
+from ledger.mongo.collections import COUNTERS, INDEXES, KEYS, LedgerDatabase
 
-HEAD = 1
+HEAD = 2
 """The newest form of the ledger that this version knows."""
+
+OLDEST = 2
+"""The oldest form that this version reads. What came before it was never released."""
 
 NAMESPACE_EXISTS = 48
 
@@ -27,6 +30,11 @@ def version(database: LedgerDatabase, session: ClientSession | None = None) -> i
         raise LedgerTooNew(
             f"the ledger was written by a newer version of Backtrail (its step {step}, ours {HEAD}): upgrade this installation"
         )
+    if step is not None and step < OLDEST:
+        raise UnsuitableDatabase(
+            f"the ledger was written by a version from before the first release (its step {step}), whose form nothing reads any more:"
+            " end with that version what it began, and drop its ledger"
+        )
     return step
 
 
@@ -38,6 +46,7 @@ def create(database: LedgerDatabase) -> None:
         _create_collection(database, name)
         if indexes:
             database[name].create_indexes(indexes)
+    _create_collection(database.client[database.name + KEYS], "subjects")
     for counter in COUNTERS:
         _insert(database, "counters", {"_id": counter, "n": Int64(0)})
     # Last: where this is, all the rest is.

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backtrail.stores.base import Transaction
 from backtrail.stores.sql import SqlStore
 from ledger.backend import Backend
+from ledger.keyring import Keyring, Master
 from ledger.sql.campaigns import SqlCampaigns
 from ledger.sql.journal import SqlJournal
 from ledger.sql.presence import SqlPresence
+from ledger.sql.scrub import scrub
 from ledger.sql.upgrade import HEAD, upgrade, version
+from ledger.sql.vault import SqlVault
 
 
 class SqlBackend(Backend):
     """The ledger beside the data of an SQL database."""
 
-    def __init__(self, store: SqlStore) -> None:
+    def __init__(self, store: SqlStore, masters: Sequence[Master]) -> None:
         self.store = store
         dialect = "postgresql" if store.kind == "postgres" else "sqlite"
-        self.journal = SqlJournal(dialect)
-        self.campaigns = SqlCampaigns(dialect)
+        self.keyring = Keyring(SqlVault(dialect), masters)
+        self.journal = SqlJournal(dialect, self.keyring)
+        self.campaigns = SqlCampaigns(dialect, self.keyring)
         self.presence = SqlPresence(dialect)
 
     def exists(self, tx: Transaction) -> bool:
         return version(tx.connection) == HEAD
 
+    def scrub(self, at_most: int | None, *, keys_only: bool = False) -> int | None:
+        return scrub(self.store, at_most, keys_only=keys_only)
+
     def create(self) -> None:
-        upgrade(self.store)
+        upgrade(self.store, self.keyring)

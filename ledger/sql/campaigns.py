@@ -11,27 +11,34 @@ import sqlalchemy as sa
 
 from backtrail.stores.base import Transaction
 from ledger.campaigns import ARROWS, COUNTS, Batch, Campaign, Campaigns, Progress, State, Tally
+from ledger.keyring import Keyring
 from ledger.sql.tables import ledger_tables
+
+HIDDEN_JSON = ("options", "params", "cursor")
+"""The columns that may hold what is personal; `reason` is one too, and text."""
+
+PERSONAL = (*HIDDEN_JSON, "reason")
 
 
 class SqlCampaigns(Campaigns):
     """The campaigns of a ledger on SQL."""
 
-    def __init__(self, dialect: str) -> None:
+    def __init__(self, dialect: str, keyring: Keyring) -> None:
+        super().__init__(keyring)
         tables = ledger_tables(dialect)
         self.campaigns, self.batches = tables.campaigns, tables.batches
 
     # -- campaigns ------------------------------------------------------------------------------------------------
 
     def open(self, tx: Transaction, campaign: Campaign) -> Campaign:
-        values = _values(campaign)
+        values = self._hidden(tx, campaign)
         del values["id"]
         result = tx.connection.execute(sa.insert(self.campaigns).values(values))
         return replace(campaign, id=int(result.inserted_primary_key[0]))
 
     def get(self, tx: Transaction, number: int) -> Campaign | None:
         row = tx.connection.execute(sa.select(self.campaigns).where(self.campaigns.c.id == number)).first()
-        return None if row is None else _campaign(row)
+        return None if row is None else self._shown(tx, row)
 
     def all(self, tx: Transaction, *, states: Sequence[str] | None = None, migration: str | None = None) -> list[Campaign]:
         query = sa.select(self.campaigns).order_by(self.campaigns.c.id)
@@ -39,7 +46,7 @@ class SqlCampaigns(Campaigns):
             query = query.where(self.campaigns.c.state.in_(states))
         if migration is not None:
             query = query.where(self.campaigns.c.migration == migration)
-        return [_campaign(row) for row in tx.connection.execute(query)]
+        return [self._shown(tx, row) for row in tx.connection.execute(query)]
 
     def move(
         self,
@@ -64,7 +71,8 @@ class SqlCampaigns(Campaigns):
         return bool(tx.connection.execute(sa.update(table).where(where).values(values)).rowcount)
 
     def record_move(self, tx: Transaction, campaign: Campaign, move: dict[str, Any], fingerprint: str | None = None) -> None:
-        values: dict[str, Any] = {"options": {**campaign.options, "moves": [*campaign.options.get("moves", ()), move]}}
+        options = {**campaign.options, "moves": [*campaign.options.get("moves", ()), move]}
+        values: dict[str, Any] = {"options": self.keyring.hide(options)}
         if fingerprint is not None:
             values["fingerprint"] = fingerprint
         tx.connection.execute(sa.update(self.campaigns).where(self.campaigns.c.id == campaign.id).values(values))
@@ -72,7 +80,7 @@ class SqlCampaigns(Campaigns):
     def advance(
         self, tx: Transaction, campaign: Campaign, cursor: dict[str, Any], *, fed: bool, total: int | None = None
     ) -> None:
-        values: dict[str, Any] = {"cursor": cursor, "fed": fed}
+        values: dict[str, Any] = {"cursor": self.keyring.hide(cursor), "fed": fed}
         if total is not None:
             values["total"] = total
         tx.connection.execute(sa.update(self.campaigns).where(self.campaigns.c.id == campaign.id).values(values))
@@ -81,7 +89,13 @@ class SqlCampaigns(Campaigns):
 
     def add_batches(self, tx: Transaction, campaign: Campaign, first: int, keys: Sequence[Sequence[str]]) -> None:
         rows = [
-            {"campaign": campaign.id, "number": first + at, "keys": list(batch), "size": len(batch), "state": "ready"}
+            {
+                "campaign": campaign.id,
+                "number": first + at,
+                "keys": self.keyring.hide(list(batch)),
+                "size": len(batch),
+                "state": "ready",
+            }
             for at, batch in enumerate(keys)
         ]
         if rows:
@@ -103,7 +117,7 @@ class SqlCampaigns(Campaigns):
         table = self.batches
         query = sa.select(table).where(table.c.campaign == campaign, table.c.number == number).with_for_update()
         row = tx.connection.execute(query).first()
-        return None if row is None else _batch(row)
+        return None if row is None else self._batch(tx, row)
 
     def finish(self, tx: Transaction, batch: Batch, tally: Tally, now: int) -> None:
         self._set(tx, batch.campaign, [batch.number], {"state": "done", "done_at": now, **tally.values()})
@@ -111,7 +125,7 @@ class SqlCampaigns(Campaigns):
     def peek(self, tx: Transaction, campaign: int, number: int) -> Batch | None:
         table = self.batches
         row = tx.connection.execute(sa.select(table).where(table.c.campaign == campaign, table.c.number == number)).first()
-        return None if row is None else _batch(row)
+        return None if row is None else self._batch(tx, row)
 
     def give_back(self, tx: Transaction, campaign: int, number: int, note: str | None = None) -> None:
         table = self.batches
@@ -148,12 +162,12 @@ class SqlCampaigns(Campaigns):
             query = query.where(table.c.sent_at < sent_before)
         if refused_before is not None:
             query = query.where(sa.or_(table.c.note.is_(None), table.c.sent_at < refused_before))
-        return [_batch(row) for row in tx.connection.execute(query.order_by(table.c.number).limit(limit))]
+        return [self._batch(tx, row) for row in tx.connection.execute(query.order_by(table.c.number).limit(limit))]
 
     def owns(self, tx: Transaction, campaign: int, keys: set[str]) -> bool:
         table = self.batches
         query = sa.select(table.c["keys"]).where(table.c.campaign == campaign, table.c.state != "done")
-        return any(not keys.isdisjoint(batch) for batch in tx.connection.scalars(query))
+        return any(not keys.isdisjoint(self.keyring.show(batch)) for batch in tx.connection.scalars(query))
 
     def notes(self, tx: Transaction, campaign: int) -> list[str]:
         table = self.batches
@@ -169,7 +183,7 @@ class SqlCampaigns(Campaigns):
     def keys_of(self, tx: Transaction, campaign: int, after: int, limit: int) -> list[Batch]:
         table = self.batches
         query = sa.select(table).where(table.c.campaign == campaign, table.c.number > after).order_by(table.c.number).limit(limit)
-        return [_batch(row) for row in tx.connection.execute(query)]
+        return [self._batch(tx, row) for row in tx.connection.execute(query)]
 
     def progress(self, tx: Transaction, campaigns: Sequence[int]) -> dict[int, Progress]:
         table = self.batches
@@ -192,18 +206,31 @@ class SqlCampaigns(Campaigns):
         table = self.batches
         tx.connection.execute(sa.update(table).where(table.c.campaign == campaign, table.c.number.in_(numbers)).values(values))
 
+    def rewrite(self, tx: Transaction, campaign: Campaign) -> None:
+        values = self._hidden(tx, campaign)
+        changed = {name: values[name] for name in (*PERSONAL, "halted")}
+        tx.connection.execute(sa.update(self.campaigns).where(self.campaigns.c.id == campaign.id).values(changed))
 
-def _values(campaign: Campaign) -> dict[str, Any]:
-    return {name: getattr(campaign, name) for name in Campaign.__dataclass_fields__} | {"key_types": list(campaign.key_types)}
+    def rewrite_keys(self, tx: Transaction, batch: Batch, keys: Sequence[str]) -> None:
+        self._set(tx, batch.campaign, [batch.number], {"keys": self.keyring.hide(list(keys))})
 
+    def _hidden(self, tx: Transaction, campaign: Campaign) -> dict[str, Any]:
+        self.keyring.open(tx)
+        values = {name: getattr(campaign, name) for name in Campaign.__dataclass_fields__} | {
+            "key_types": list(campaign.key_types)
+        }
+        hidden = {name: self.keyring.hide(values[name]) for name in HIDDEN_JSON}
+        return values | hidden | {"reason": self.keyring.hide_text(campaign.reason)}
 
-def _campaign(row: Any) -> Campaign:
-    values = dict(row._mapping)
-    return Campaign(**{**values, "key_types": tuple(values["key_types"])})
+    def _shown(self, tx: Transaction, row: Any) -> Campaign:
+        self.keyring.open(tx)
+        values = dict(row._mapping)
+        shown = {name: self.keyring.show(values[name]) for name in HIDDEN_JSON}
+        shown |= {"reason": self.keyring.show_text(values["reason"]), "key_types": tuple(values["key_types"])}
+        return Campaign(**{**values, **shown})
 
-
-def _batch(row: Any) -> Batch:
-    keys = row._mapping["keys"]
-    return Batch(
-        row.campaign, row.number, json.loads(keys) if isinstance(keys, str) else keys, row.state, row.attempts, row.sent_at
-    )
+    def _batch(self, tx: Transaction, row: Any) -> Batch:
+        self.keyring.open(tx)
+        keys = row._mapping["keys"]
+        keys = json.loads(keys) if isinstance(keys, str) else keys
+        return Batch(row.campaign, row.number, self.keyring.show(keys), row.state, row.attempts, row.sent_at)

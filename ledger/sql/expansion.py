@@ -15,12 +15,12 @@ class SqlExpansion(Expansion):
         with self.ledger.store.transaction() as tx:
             upgrade.alone(tx.connection)
             if upgrade.version(tx.connection) is not None:
-                upgrade.install(tx.connection)
+                upgrade.install(tx, self.ledger.keyring)
             head, done = self.steps(tx)
             new = schema.run(tx.connection, self.migration.expand, done=done)
             if new:
                 # Only now: where a step is refused, or nothing is asked for, no ledger is left behind.
-                upgrade.install(tx.connection)
+                upgrade.install(tx, self.ledger.keyring)
                 facts = [fact("expanded", step) for step in new]
                 self.append(tx, head, "expanded", [begin("expand", by, reason), *facts, end("expanded")])
         self.ledger.store.forget()

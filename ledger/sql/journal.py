@@ -3,20 +3,58 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from backtrail.errors import Retry
-from backtrail.image import Ref, Shape
+from backtrail.image import Shape
 from backtrail.stores.base import Transaction
-from ledger.event import Event, index_of, ref_number
-from ledger.journal import Head, Journal, Placed, chunks, load_shape
+from ledger.event import Event
+from ledger.journal import Head, Journal, Placed, Recall, chunks, load_shape
+from ledger.keyring import Keyring
 from ledger.sql.tables import ledger_tables
 
-STREAM_COLUMNS = ("id", "migration", "key", "version", "head", "state", "failed", "campaign")
-EVENT_COLUMNS = ("stream", "version", "kind", "campaign", "at", "shape", "key", "before", "after", "data", "hash", "ref")
+HEAD_COLUMNS = {
+    "id": "id",
+    "migration": "migration",
+    "place": "key",
+    "version": "version",
+    "hash": "head",
+    "secret": "secret",
+    "state": "state",
+    "failed": "failed",
+    "campaign": "campaign",
+    "subject": "subject",
+    "name": "name",
+    "origin": "origin",
+}
+"""The columns of a stream's row, by the fields of its head."""
+
+MOVING = ("version", "hash", "state", "failed", "campaign", "subject")
+"""The fields that a job changes."""
+
+KINDS = {
+    "b": "begin",
+    "c": "created",
+    "u": "updated",
+    "d": "deleted",
+    "r": "compensated",
+    "e": "end",
+    "f": "failed",
+    "x": "conflict",
+    "m": "unmapped",
+    "n": "remark",
+    "+": "expanded",
+    "-": "retracted",
+    "0": "erased",
+}
+"""The kinds of events by the letters that stand for them: six bytes less in each event."""
+
+LETTERS = {kind: letter for letter, kind in KINDS.items()}
+
+EVENT_COLUMNS = ("stream", "version", "kind", "campaign", "at", "shape", "ref", "hash", "body")
 
 
 class SqlJournal(Journal):
@@ -24,44 +62,51 @@ class SqlJournal(Journal):
 
     unreadable = (sa.exc.DBAPIError, sqlite3.Error, TypeError, ValueError, OverflowError)
 
-    def __init__(self, dialect: str) -> None:
-        super().__init__()
+    def __init__(self, dialect: str, keyring: Keyring) -> None:
+        super().__init__(keyring)
         self.tables = ledger_tables(dialect)
 
     # -- heads ----------------------------------------------------------------------------------------------------
 
-    def heads(self, tx: Transaction, migration: str, keys: Sequence[str], *, lock: bool) -> dict[str, Head]:
+    def _heads(self, tx: Transaction, migration: str, places: Sequence[str], *, lock: bool) -> Iterable[Head]:
         streams = self.tables.streams
-        found: dict[str, Head] = {}
-        for chunk in chunks(keys):
-            query = sa.select(streams).where(streams.c.migration == migration, streams.c.key.in_(chunk)).order_by(streams.c.id)
-            for row in tx.connection.execute(query.with_for_update() if lock else query):
-                found[row.key] = _head(row)
-        return found
+        query = sa.select(streams).where(streams.c.migration == migration, streams.c.key.in_(places)).order_by(streams.c.id)
+        return [_head(row) for row in tx.connection.execute(query.with_for_update() if lock else query)]
 
-    def page(
+    def _page(
         self,
         tx: Transaction,
         migration: str,
         after: int,
         limit: int,
-        *,
-        state: str | None = None,
-        failed: bool | None = None,
-        campaign: int | None = None,
+        state: str | None,
+        failed: bool | None,
+        campaign: int | None,
     ) -> list[Head]:
         streams = self.tables.streams
-        where = self._where(migration, state, failed, campaign)
+        where = self._where(migration, state, failed, campaign, paging=not failed)
         query = sa.select(streams).where(where, streams.c.id > after).order_by(streams.c.id).limit(limit)
         return [_head(row) for row in tx.connection.execute(query)]
+
+    def subject_streams(
+        self, tx: Transaction, migrations: Collection[str], places: Sequence[str], subjects: Sequence[str], *, lock: bool
+    ) -> list[Head]:
+        streams = self.tables.streams
+        named = sa.and_(streams.c.migration.in_(migrations), streams.c.key.in_(places))
+        where = sa.or_(named, sa.and_(streams.c.migration.in_(migrations), streams.c.subject.in_(subjects)))
+        query = sa.select(streams).where(where).order_by(streams.c.id)
+        return self._named(tx, [_head(row) for row in tx.connection.execute(query.with_for_update() if lock else query)])
 
     def matching(self, tx: Transaction, migration: str, *, state: str | None = None, failed: bool | None = None) -> int:
         where = self._where(migration, state, failed, None)
         return int(tx.connection.scalar(sa.select(sa.func.count()).select_from(self.tables.streams).where(where)))
 
-    def _where(self, migration: str, state: str | None, failed: bool | None, campaign: int | None) -> sa.ColumnElement[bool]:
+    def _where(
+        self, migration: str, state: str | None, failed: bool | None, campaign: int | None, *, paging: bool = False
+    ) -> sa.ColumnElement[bool]:
         columns = self.tables.streams.c
-        parts = [columns.migration == migration]
+        # Of the column itself there is an index, by which SQLite would read and sort all streams of the migration for every page.
+        parts = [(columns.migration.concat("") if paging else columns.migration) == migration]
         if state is not None:
             parts.append(columns.state == state)
         if failed is not None:
@@ -88,16 +133,19 @@ class SqlJournal(Journal):
         streams = self.tables.streams
         try:
             if fresh:
-                tx.bulk(streams.name, STREAM_COLUMNS, [_stream_row(head) for head in fresh])
+                tx.bulk(streams.name, list(HEAD_COLUMNS.values()), [_row(head, HEAD_COLUMNS) for head in fresh])
             if events:
                 tx.bulk(self.tables.events.name, EVENT_COLUMNS, [self._event_row(tx, *placed) for placed in events])
         except tx.duplicate as error:
             # The unique version is what makes a job idempotent: whoever comes second reads again and finds nothing to do.
             raise Retry("another worker was first with one of these entities") from error
-        if moved:
-            changed = [name for name in STREAM_COLUMNS if name not in ("id", "migration", "key")]
-            values: dict[str, Any] = {name: sa.bindparam(f"{name}_") for name in changed}
-            rows = [{f"{name}_": value for name, value in zip(STREAM_COLUMNS, _stream_row(head), strict=True)} for head in moved]
+        self._move(tx, moved, MOVING)
+
+    def _move(self, tx: Transaction, heads: Sequence[Head], fields: Sequence[str]) -> None:
+        streams = self.tables.streams
+        if heads:
+            values: dict[str, Any] = {HEAD_COLUMNS[name]: sa.bindparam(f"{name}_") for name in fields}
+            rows = [{"id_": head.id, **{f"{name}_": getattr(head, name) for name in fields}} for head in heads]
             tx.connection.execute(sa.update(streams).where(streams.c.id == sa.bindparam("id_")).values(values), rows)
 
     def _new_ids(self, tx: Transaction, number: int) -> Sequence[int]:
@@ -111,20 +159,8 @@ class SqlJournal(Journal):
         return range(last + 1, last + 1 + number)
 
     def _event_row(self, tx: Transaction, stream: int, event: Event) -> tuple[Any, ...]:
-        return (
-            stream,
-            event.version,
-            event.kind,
-            event.campaign,
-            event.at,
-            None if event.shape is None else self._shape_id(tx, event.shape),
-            None if event.ref is None else event.ref.key,
-            event.before,
-            event.after,
-            event.data,
-            event.hash,
-            index_of(event.ref, event.before),
-        )
+        shape = None if event.shape is None else self._shape_id(tx, event.shape)
+        return stream, event.version, LETTERS[event.kind], event.campaign, event.at, shape, event.index, event.hash, event.body
 
     def _keep_shape(self, tx: Transaction, body: str) -> int:
         shapes = self.tables.shapes
@@ -143,92 +179,95 @@ class SqlJournal(Journal):
 
     # -- reading --------------------------------------------------------------------------------------------------
 
-    def events(self, tx: Transaction, streams: Iterable[int]) -> dict[int, list[Event]]:
-        wanted = list(streams)
-        found: dict[int, list[Event]] = {stream: [] for stream in wanted}
-        shapes: dict[int, Shape] = {}
+    def _events(self, tx: Transaction, streams: Sequence[int]) -> dict[int, list[Event]]:
+        found: dict[int, list[Event]] = {stream: [] for stream in streams}
         table = self.tables.events
-        for chunk in chunks(wanted):
+        for chunk in chunks(streams):
             query = sa.select(table).where(table.c.stream.in_(chunk)).order_by(table.c.stream, table.c.version)
-            for row in tx.connection.execute(query):
-                shape = None
-                if row.shape is not None:
-                    shape = shapes.get(row.shape)
-                    if shape is None:
-                        shape = shapes[row.shape] = self._load_shape(tx, row.shape)
-                found[row.stream].append(_loaded(row, shape))
+            for stream, event in self._loaded(tx, tx.connection.execute(query)):
+                found[stream].append(event)
         return found
 
-    def last_events(self, tx: Transaction, heads: Iterable[Head]) -> dict[str, Event]:
+    def _events_at(self, tx: Transaction, places: Sequence[tuple[int, int]]) -> Iterable[Placed]:
         table = self.tables.events
-        keys = {(head.id, head.version): head.key for head in heads if head.id is not None}
-        found: dict[str, Event] = {}
-        for chunk in chunks(list(keys)):
-            for row in tx.connection.execute(sa.select(table).where(sa.tuple_(table.c.stream, table.c.version).in_(chunk))):
-                found[keys[row.stream, row.version]] = _loaded(row, None)
+        # Not by pairs: SQLite would look at every event.
+        streams, versions = {stream for stream, _ in places}, {version for _, version in places}
+        query = sa.select(table).where(table.c.stream.in_(streams), table.c.version.in_(versions))
+        wanted = set(places)
+        found = self._loaded(tx, tx.connection.execute(query))
+        return [placed for placed in found if (placed.stream, placed.event.version) in wanted]
+
+    def _numbered(self, tx: Transaction, numbers: Sequence[int], migration: str | None) -> list[tuple[Head, Event]]:
+        events, streams = self.tables.events, self.tables.streams
+        query = sa.select(events).where(events.c.ref.in_(numbers))
+        found = list(self._loaded(tx, tx.connection.execute(query)))
+        heads: dict[int, Head] = {}
+        for chunk in chunks(sorted({placed.stream for placed in found})):
+            query = sa.select(streams).where(streams.c.id.in_(chunk))
+            heads |= {row.id: _head(row) for row in tx.connection.execute(query)}
+        pairs = [(heads[stream], event) for stream, event in found if stream in heads]
+        return [pair for pair in pairs if migration is None or pair[0].migration == migration]
+
+    def _subjects(self, tx: Transaction, streams: Sequence[int]) -> dict[int, str]:
+        table = self.tables.streams
+        found: dict[int, str] = {}
+        for chunk in chunks(streams):
+            query = sa.select(table.c.id, table.c.subject).where(table.c.id.in_(chunk), table.c.subject.is_not(None))
+            found |= {row.id: row.subject for row in tx.connection.execute(query)}
         return found
 
-    def others(self, tx: Transaction, refs: Sequence[Ref], migration: str | None = None) -> dict[Ref, list[tuple[Head, Event]]]:
-        numbers = {ref_number(ref): ref for ref in refs}
-        events, streams = self.tables.events, self.tables.streams
-        found: dict[Ref, list[tuple[Head, Event]]] = {}
-        for chunk in chunks(list(numbers)):
-            query = sa.select(streams, events).join(streams, streams.c.id == events.c.stream).where(events.c.ref.in_(chunk))
-            if migration is not None:
-                query = query.where(streams.c.migration == migration)
-            for row in tx.connection.execute(query.order_by(events.c.at, events.c.version)):
-                mapping = row._mapping
-                ref = numbers[mapping[events.c.ref]]
-                if mapping[events.c.key] != ref.key:
-                    continue
-                head = Head(**{name: mapping[streams.c[column]] for name, column in HEAD_COLUMNS.items()})
-                event = Event(
-                    mapping[events.c.version], mapping[events.c.kind], mapping[events.c.campaign], mapping[events.c.at], ref
-                )
-                event.after = mapping[events.c.after]
-                found.setdefault(ref, []).append((head, event))
-        return found
+    def _loaded(self, tx: Transaction, rows: Iterable[Any]) -> Iterator[Placed]:
+        shapes: dict[Any, Shape] = {}
+        for row in list(rows):
+            if row.shape is not None and row.shape not in shapes:
+                shapes[row.shape] = self._load_shape(tx, row.shape)
+            event = Event(row.version, KINDS.get(row.kind, row.kind), row.campaign, row.at, shape=shapes.get(row.shape))
+            event.body, event.hash, event.index = row.body, row.hash, row.ref
+            yield Placed(row.stream, event)
+
+    # -- erasing --------------------------------------------------------------------------------------------------
+
+    def redact(self, tx: Transaction, stream: int, bodies: Mapping[int, bytes]) -> None:
+        table = self.tables.events
+        where = sa.and_(table.c.stream == stream, table.c.version == sa.bindparam("version_"))
+        values: dict[str, Any] = {"body": sa.bindparam("body_"), "ref": None}
+        rows = [{"version_": version, "body_": body} for version, body in bodies.items()]
+        if rows:
+            tx.connection.execute(sa.update(table).where(where).values(values), rows)
+
+    def forget(self, tx: Transaction, heads: Sequence[Head]) -> None:
+        self._move(tx, heads, ("place", "secret", "subject", "name", "origin"))
 
     # -- recalls --------------------------------------------------------------------------------------------------
 
-    def recalls(self, tx: Transaction, migration: str, keys: Sequence[str]) -> dict[str, dict[tuple[str, str], Any]]:
+    def _recalls(self, tx: Transaction, migration: str, places: Sequence[str]) -> Iterable[Recall]:
         table = self.tables.recalls
-        found: dict[str, dict[tuple[str, str], Any]] = {}
-        for chunk in chunks(keys):
-            query = sa.select(table).where(table.c.migration == migration, table.c.key.in_(chunk))
-            for row in tx.connection.execute(query):
-                found.setdefault(row.key, {})[row.label, row.digest] = row.result
-        return found
+        query = sa.select(table).where(table.c.migration == migration, table.c.key.in_(places))
+        return [Recall(row.key, row.label, row.digest, row.result) for row in tx.connection.execute(query)]
 
-    def store_recall(self, tx: Transaction, migration: str, key: str, label: str, digest: str, result: Any) -> None:
-        values = {"migration": migration, "key": key, "label": label, "digest": digest, "result": result}
+    def _store_recall(self, tx: Transaction, migration: str, recall: Recall) -> None:
+        values = {
+            "migration": migration,
+            "key": recall.place,
+            "label": recall.label,
+            "digest": recall.digest,
+            "result": recall.result,
+        }
         insert: Any = _insert(tx)(self.tables.recalls).values(values)
         tx.connection.execute(insert.on_conflict_do_nothing())
 
-
-HEAD_COLUMNS = {
-    "id": "id",
-    "migration": "migration",
-    "key": "key",
-    "version": "version",
-    "hash": "head",
-    "state": "state",
-    "failed": "failed",
-    "campaign": "campaign",
-}
+    def forget_recalls(self, tx: Transaction, migration: str, places: Sequence[str]) -> None:
+        table = self.tables.recalls
+        tx.connection.execute(sa.delete(table).where(table.c.migration == migration, table.c.key.in_(places)))
 
 
 def _head(row: Any) -> Head:
-    return Head(row.migration, row.key, row.id, row.version, row.head, row.state, row.failed, row.campaign)
+    fields = {name: getattr(row, column) for name, column in HEAD_COLUMNS.items()}
+    return Head(key=row.key, **fields)
 
 
-def _stream_row(head: Head) -> tuple[Any, ...]:
-    return head.id, head.migration, head.key, head.version, head.hash, head.state, head.failed, head.campaign
-
-
-def _loaded(row: Any, shape: Shape | None) -> Event:
-    ref = None if shape is None or row.key is None else Ref(shape.table, row.key)
-    return Event(row.version, row.kind, row.campaign, row.at, ref, shape, row.before, row.after, row.data, row.hash, row.ref)
+def _row(head: Head, names: Iterable[str]) -> tuple[Any, ...]:
+    return tuple([getattr(head, name) for name in names])
 
 
 def _insert(tx: Transaction) -> Any:

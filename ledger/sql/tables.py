@@ -1,4 +1,4 @@
-"""The ledger's own tables on SQL: in a schema of their own on PostgreSQL, with a prefix on SQLite. Times are milliseconds since 1970, UTC."""
+"""The ledger's own tables on SQL: in schemas of their own on PostgreSQL, with a prefix on SQLite. Times are milliseconds since 1970, UTC."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from functools import cache
 import sqlalchemy as sa
 
 from ledger.campaigns import COUNTS
+from ledger.sql.leaves_tables import LeavesTables, leaves_tables
 
 SCHEMA = "backtrail"
+KEYS = "backtrail_keys"
 PREFIX = "backtrail_"
 
 BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -29,6 +31,9 @@ class Tables:
     recalls: sa.Table
     workers: sa.Table
     leases: sa.Table
+    lookup: sa.Table
+    keys: sa.Table
+    sealed: LeavesTables
 
 
 @cache
@@ -93,12 +98,23 @@ def ledger_tables(dialect: str) -> Tables:
         sa.Column("migration", text, nullable=False),
         sa.Column("key", text, nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("campaign", sa.Integer, nullable=False),
         sa.Column("head", sa.LargeBinary, nullable=False),
+        sa.Column("secret", sa.LargeBinary, nullable=False),
         sa.Column("state", text, nullable=False),
         sa.Column("failed", flag, nullable=False),
-        sa.Column("campaign", big, nullable=False),
+        sa.Column("subject", text),
+        sa.Column("name", sa.LargeBinary),
+        sa.Column("origin", sa.LargeBinary),
         sa.UniqueConstraint("migration", "key"),
         sa.Index(f"{PREFIX}failed", "migration", "key", postgresql_where=sa.text("failed"), sqlite_where=sa.text("failed")),
+        # Where the key names the person it is found by that.
+        sa.Index(
+            f"{PREFIX}subjects",
+            "subject",
+            postgresql_where=sa.text("subject IS NOT NULL"),
+            sqlite_where=sa.text("subject IS NOT NULL"),
+        ),
     )
     shapes = sa.Table(
         name("shapes"),
@@ -106,21 +122,19 @@ def ledger_tables(dialect: str) -> Tables:
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
         sa.Column("body", text, nullable=False, unique=True),
     )
+    # The order of the columns is the one in which PostgreSQL needs no bytes between them.
     events = sa.Table(
         name("events"),
         metadata,
         sa.Column("stream", big, primary_key=True, autoincrement=False),
-        sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("kind", text, nullable=False),
-        sa.Column("campaign", big, nullable=False),
         sa.Column("at", big, nullable=False),
-        sa.Column("shape", sa.Integer),
-        sa.Column("key", text),
-        sa.Column("before", sa.LargeBinary),
-        sa.Column("after", sa.LargeBinary),
-        sa.Column("data", text),
-        sa.Column("hash", sa.LargeBinary, nullable=False),
         sa.Column("ref", big),
+        sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("campaign", sa.Integer, nullable=False),
+        sa.Column("shape", sa.Integer),
+        sa.Column("kind", text, nullable=False),
+        sa.Column("hash", sa.LargeBinary, nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
         # Only rows that existed before can have been written by somebody else: rows that were created need no place in this index.
         sa.Index(f"{PREFIX}refs", "ref", postgresql_where=sa.text("ref IS NOT NULL"), sqlite_where=sa.text("ref IS NOT NULL")),
     )
@@ -148,4 +162,33 @@ def ledger_tables(dialect: str) -> Tables:
         sa.Column("until", big, nullable=False),
         sa.Column("fence", big, nullable=False),
     )
-    return Tables(metadata, campaigns, batches, streams, events, shapes, recalls, workers, leases)
+    lookup = sa.Table(
+        name("lookup"),
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("secret", sa.LargeBinary, nullable=False),
+        sa.Column("master", text),
+    )
+    # Apart, so that a backup of the ledger need not have the keys that open it.
+    keys = sa.Table(
+        "subjects" if postgres else PREFIX + "keys",
+        metadata,
+        sa.Column("subject", text, primary_key=True),
+        sa.Column("secret", sa.LargeBinary, nullable=False),
+        sa.Column("master", text, nullable=False),
+        schema=KEYS if postgres else None,
+    )
+    return Tables(
+        metadata,
+        campaigns,
+        batches,
+        streams,
+        events,
+        shapes,
+        recalls,
+        workers,
+        leases,
+        lookup,
+        keys,
+        leaves_tables(metadata, dialect),
+    )

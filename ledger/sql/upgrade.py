@@ -7,11 +7,17 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from backtrail.errors import LedgerTooNew
+from backtrail.errors import LedgerTooNew, UnsuitableDatabase
+from backtrail.stores.base import Transaction
 from backtrail.stores.sql import SqlStore
+from ledger.keyring import Keyring
+from ledger.sql.tables import KEYS, SCHEMA
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest step that this version knows (the last file in ledger/sql/steps/versions)."""
+
+OLDEST = "0002"
+"""The oldest step that this version reads. What came before it was never released."""
 
 LOCK = 0x6261636B747261
 """The advisory lock under which one of several starters creates the ledger: "backtra" in ASCII."""
@@ -22,6 +28,7 @@ def version(connection: Connection) -> str | None:
 
     Raises:
         LedgerTooNew: it stands at a step that this version does not know.
+        UnsuitableDatabase: it stands at one from before the first release.
     """
     postgres = connection.dialect.name == "postgresql"
     table = sa.table(
@@ -34,17 +41,22 @@ def version(connection: Connection) -> str | None:
         raise LedgerTooNew(
             f"the ledger was written by a newer version of Backtrail (its step {found}, ours {HEAD}): upgrade this installation"
         )
+    if found is not None and found < OLDEST:
+        raise UnsuitableDatabase(
+            f"the ledger was written by a version from before the first release (its step {found}), whose form nothing reads any more:"
+            " end with that version what it began, and drop its ledger"
+        )
     return None if found is None else str(found)
 
 
-def upgrade(store: SqlStore) -> None:
-    """Nothing; the ledger stands at the newest step, created if there was none."""
+def upgrade(store: SqlStore, keyring: Keyring) -> None:
+    """Nothing; the ledger stands at the newest step, created if there was none, and has its secrets."""
     with store.transaction(write=False) as tx:
-        if version(tx.connection) == HEAD:
+        if version(tx.connection) == HEAD and keyring.complete(tx):
             return
     with store.transaction() as tx:
         alone(tx.connection)
-        install(tx.connection)
+        install(tx, keyring)
 
 
 def alone(connection: Connection) -> None:
@@ -53,15 +65,20 @@ def alone(connection: Connection) -> None:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
 
 
-def install(connection: Connection) -> None:
-    """Nothing; at the end of the transaction, which is alone, the ledger stands at the newest step."""
-    if version(connection) == HEAD:
-        return
+def install(tx: Transaction, keyring: Keyring) -> None:
+    """Nothing; at the end of the transaction, which is alone, the ledger stands at the newest step and has its secrets."""
+    if version(tx.connection) != HEAD:
+        _climb(tx.connection)
+    keyring.create(tx)
+
+
+def _climb(connection: Connection) -> None:
     from alembic import command
     from alembic.config import Config
 
     if connection.dialect.name == "postgresql":
-        connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS backtrail"))
+        for schema in (SCHEMA, KEYS):
+            connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "steps").replace("%", "%%"))
     config.attributes["connection"] = connection

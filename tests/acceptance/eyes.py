@@ -61,6 +61,10 @@ class Eye(ABC):
         """Gives the user's person another last name."""
 
     @abstractmethod
+    def delete_user(self, prefix: str, number: int) -> None:
+        """Takes the user away, and what was made of him."""
+
+    @abstractmethod
     def held(self, prefix: str, number: int, seconds: float) -> AbstractContextManager[None]:
         """The user is in an application's hand for so long, as far as the database knows locks; nothing is changed."""
 

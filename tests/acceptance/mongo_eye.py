@@ -89,6 +89,10 @@ class MongoEye(Eye):
     def rename_person(self, prefix: str, number: int, last: str) -> None:
         self.data[f"{prefix}_people"].update_one({"user_id": number}, {"$set": {"last": last}})
 
+    def delete_user(self, prefix: str, number: int) -> None:
+        self.data[f"{prefix}_people"].delete_many({"user_id": number})
+        self.data[f"{prefix}_users"].delete_one({"_id": number})
+
     @contextmanager
     def held(self, prefix: str, number: int, seconds: float) -> Iterator[None]:
         # A transaction that has written the document, which nobody else can as long as it is open, and then thinks better of it.

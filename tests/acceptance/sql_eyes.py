@@ -13,6 +13,12 @@ import psycopg
 
 from tests.acceptance.eyes import Eye, Person, User, digest
 
+KINDS = {
+    **{"b": "begin", "c": "created", "u": "updated", "d": "deleted", "r": "compensated", "e": "end", "f": "failed"},
+    **{"x": "conflict", "m": "unmapped", "n": "remark", "+": "expanded", "-": "retracted", "0": "erased"},
+}
+"""The kinds of events by the letters that an SQL database holds."""
+
 
 class SqlEye(Eye):
     """A database that speaks SQL."""
@@ -65,6 +71,10 @@ class SqlEye(Eye):
     def rename_person(self, prefix: str, number: int, last: str) -> None:
         self.execute(f"UPDATE {prefix}_people SET last = '{last}' WHERE user_id = {number}")
 
+    def delete_user(self, prefix: str, number: int) -> None:
+        self.execute(f"DELETE FROM {prefix}_people WHERE user_id = {number}")
+        self.execute(f"DELETE FROM {prefix}_users WHERE id = {number}")
+
     # -- the ledger -----------------------------------------------------------------------------------------------
 
     def states(self, migration: str) -> dict[str, int]:
@@ -83,7 +93,7 @@ class SqlEye(Eye):
             f"SELECT e.kind FROM {self.ledger('events')} e JOIN {self.ledger('streams')} s ON s.id = e.stream"
             f" WHERE s.migration = '{migration}' AND s.key = '{key}' ORDER BY e.version"
         )
-        return [kind for (kind,) in self.rows(query)]
+        return [KINDS[letter] for (letter,) in self.rows(query)]
 
     def done(self, campaign: int) -> int:
         done = "coalesce(sum(migrated + rolled_back + skipped + failed), 0)"

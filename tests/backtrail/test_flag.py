@@ -166,7 +166,10 @@ def test_a_user_without_the_right_is_told_and_goes_on(postgres: str) -> None:
             with pytest.raises(PermissionMissing, match="GRANT USAGE ON SCHEMA backtrail"):
                 is_migrated(connection, "numbers", 1)
             assert connection.execute("SELECT id FROM numbers").fetchone() == (1,)
-        engine.script(f"GRANT USAGE ON SCHEMA backtrail TO {role}; GRANT SELECT ON backtrail.streams TO {role}")
+        engine.script(
+            f"GRANT USAGE ON SCHEMA backtrail TO {role}; GRANT SELECT ON backtrail.lookup TO {role};"
+            f" GRANT SELECT (migration, key, state) ON backtrail.streams TO {role}"
+        )
         with psycopg.connect(postgres) as connection:
             connection.execute(f"SET ROLE {role}")  # type: ignore[arg-type]
             assert is_migrated(connection, "numbers", 1)

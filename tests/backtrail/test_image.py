@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
+from datetime import date
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backtrail.image import Shape, join_cells, jsonable, split_cells
-from backtrail.stores.cells import RawText, ref_cells, ref_key, tag_server_text, tag_stored, untag
+from backtrail.stores.cells import (
+    RawText,
+    ref_cells,
+    ref_key,
+    show_cell,
+    tag_server_text,
+    tag_server_texts,
+    tag_stored,
+    tag_stored_all,
+    untag,
+    untag_all,
+)
 
 text = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 invalid = st.binary(min_size=1).map(lambda raw: RawText(b"\xff" + raw))
@@ -70,6 +86,113 @@ def test_shapes_come_back(table: str, columns: list[tuple[str, str]]) -> None:
     assert again.digest == shape.digest
     assert again.names == tuple(name for name, _ in columns)
     assert json.loads(shape.dump()) == [table, [list(column) for column in columns]]
+
+
+def test_a_shape_is_kept_as_the_same_text_for_ever() -> None:
+    """Its digest is in every event's hash, so that not one byte of the text may change from one version to the next."""
+    shape = Shape("tä", (("id", "integer"), ("n", "")))
+    assert shape.dump() == '["tä",[["id","integer"],["n",""]]]'
+    assert shape.digest == hashlib.sha256('["tä",[["id","integer"],["n",""]]]'.encode()).digest()
+    assert Shape("documents").dump() == '["documents",[]]'
+
+
+STORED = [
+    (None, "n"),
+    (5, "i5"),
+    (-(2**63), "i-9223372036854775808"),
+    (0.1, "r0.1"),
+    (-0.0, "r-0.0"),
+    (float("inf"), "rinf"),
+    ("", "t"),
+    ("Zoë", "tZoë"),
+    ("n", "tn"),
+    ("a\0ë", "x6100c3ab"),
+    (RawText(b"\xff"), "xff"),
+    (b"", "b"),
+    (b"\x00\xff", "b00ff"),
+]
+"""Cells of SQLite, and the text that the module's docstring says."""
+
+
+def test_images_of_sqlite_are_written_as_described() -> None:
+    """Ledgers of earlier versions hold these texts: one by one and in one go they are the same, and are read as what they were."""
+    cells, texts = [cell for cell, _ in STORED], [text for _, text in STORED]
+    assert [tag_stored(cell) for cell in cells] == texts
+    assert tag_stored_all(cells) == texts
+    assert [bits(cell) for cell in untag_all(texts)] == [bits(cell) for cell in cells]
+    assert [bits(untag(text)) for text in texts] == [bits(cell) for cell in cells]
+
+
+def test_images_of_postgresql_are_written_as_described() -> None:
+    """The server's text after a `v`, and `n` for NULL; one by one and in one go."""
+    cells = [None, "", "n", "Zoë", "\\N"]
+    texts = ["n", "v", "vn", "vZoë", "v\\N"]
+    assert [tag_server_text(cell) for cell in cells] == texts
+    assert tag_server_texts(cells) == texts
+    assert untag_all(texts) == cells
+    assert join_cells(texts) == b"n\0v\0vn\0vZo\xc3\xab\0v\\N"
+
+
+def test_references_are_written_as_described() -> None:
+    """Rows are found by these texts in ledgers of earlier versions."""
+    assert ref_key(["tZoë"]) == "tZoë"
+    assert ref_key(["i1", "tZoë"]) == '["i1","tZoë"]'
+    assert ref_key(["t[1]"]) == "t[1]"
+    assert ref_cells('["i1","tZoë"]') == [1, "Zoë"]
+
+
+@pytest.mark.parametrize("text", ["q1", "?", "T1", "X1"])
+def test_images_of_another_make_are_refused(text: str) -> None:
+    """A tag that nobody knows is named, not guessed."""
+    with pytest.raises(ValueError, match=f"unknown tag '{text[0]}'".replace("?", "\\?")):
+        untag(text)
+    with pytest.raises(ValueError, match="unknown tag"):
+        untag_all([text])
+
+
+def test_cells_are_shown_as_json_can() -> None:
+    """Bytes as hex, what is no number in JSON by its name, all else as it is."""
+    assert [show_cell(cell) for cell in (b"\x01\xff", float("inf"), float("-inf"), 1.5, 3, "x", None)] == [
+        "\\x01ff",
+        "inf",
+        "-inf",
+        1.5,
+        3,
+        "x",
+        None,
+    ]
+
+
+NOTED: list[tuple[Any, Any]] = [
+    (None, None),
+    (True, True),
+    (7, 7),
+    (1.5, 1.5),
+    (float("inf"), "inf"),
+    (float("nan"), "nan"),
+    ("Zoë", "Zoë"),
+    ("a\ud800", "a\\ud800"),
+    (b"\x01\xff", "\\x01ff"),
+    (bytearray(b"\x02"), "\\x02"),
+    (memoryview(b"\x03"), "\\x03"),
+    ((1, b"\x04"), [1, "\\x04"]),
+    ([b"\x05"], ["\\x05"]),
+    ({1: b"\x06", "\udfff": None}, {"1": "\\x06", "\\udfff": None}),
+    ({b"\x02", b"\x01"}, ["\\x01", "\\x02"]),
+    (frozenset({10, 9}), [10, 9]),
+    ({1, "a"}, ["a", 1]),
+    (Decimal("1.10"), "1.10"),
+    (date(2020, 1, 2), "2020-01-02"),
+    (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+]
+
+
+@pytest.mark.parametrize(("value", "noted"), NOTED, ids=[str(at) for at in range(len(NOTED))])
+def test_values_are_noted_as_what_they_are(value: Any, noted: Any) -> None:
+    """Itself where JSON has the type, and a text that a person knows it by where not; so inside of others, too."""
+    found = jsonable(value)
+    assert (found, type(found)) == (noted, type(noted))
+    assert jsonable([{"in": value}]) == [{"in": noted}]
 
 
 anything = st.recursive(

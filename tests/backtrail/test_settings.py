@@ -41,6 +41,8 @@ def test_defaults():
         "batch_size": 200,
         "lock_timeout_ms": 1000,
         "runtime_dir": None,
+        "master_key_file": None,
+        "signing_key_file": None,
         "titles_url": None,
         "titles_key": None,
         "titles_model": "gpt-4o-mini",

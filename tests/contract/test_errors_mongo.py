@@ -16,7 +16,6 @@ from tests import hard_bson as hard
 from tests import servers
 from tests.contract.test_errors import BAD, SECRET, USERS, assert_one_failed, neutral_move, neutral_world
 from tests.engine import Engine, migration
-from tests.ledger.mongo.test_role import role
 
 
 def alter(engine: Engine, collection: str, **options: Any) -> None:
@@ -233,10 +232,11 @@ def test_a_storm_of_writes(on_mongo: Engine) -> None:
 
 @pytest.fixture
 def limited() -> Iterator[Engine]:
-    """The engine as a user that has the role of docs/operations.md, which may not go past validators."""
+    """The engine as a user that may read and write, and not go past validators."""
     with servers.mongod(auth=True) as base, servers.mongo_database(base) as url, MongoClient[dict[str, Any]](url) as root:
-        root.admin.command(role(root.get_default_database().name))
-        root.admin.command({"createUser": "worker", "pwd": "secret", "roles": ["backtrailWorker"]})
+        names = [root.get_default_database().name + ending for ending in ("", "_backtrail", "_backtrail_keys")]
+        rights = [{"role": "readWrite", "db": name} for name in names]
+        root.admin.command({"createUser": "worker", "pwd": "secret", "roles": rights})
         with closing(Engine(url)) as world, closing(Engine(url.replace("root:root@", "worker:secret@"))) as worker:
             neutral_world(world)
             world.table("slots", id=int, user_id=int, place=int, unique=["place"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backtrail import Keys, Rows
-from backtrail.stores.rows import SqlTransaction
+from backtrail.stores.writing import SqlTransaction
 from tests.engine import Engine, migration
 
 

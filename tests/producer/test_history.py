@@ -13,6 +13,7 @@ from backtrail import Keys, Migration, Rows
 from backtrail.errors import UsageError
 from producer.history import history, notes
 from tests.engine import Engine, migration
+from tests.ledger.bodies import open_body
 
 FIELDS = {"version", "kind", "table", "key", "before", "after", "at", "campaign", "by", "hash"}
 
@@ -103,14 +104,22 @@ def test_an_edited_event_is_shown_as_it_is(sqlite: str) -> None:
     engine.migrate(cls)
     for (name,) in engine.query("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
         engine.script(f'DROP TRIGGER "{name}"')
-    engine.script(
-        "UPDATE backtrail_events SET after = x'ff' WHERE version = 2; UPDATE backtrail_events SET key = '[' WHERE version = 3;"
-        "UPDATE backtrail_events SET data = 'no JSON' WHERE version = 4"
-    )
+    good = told(engine, cls, "1")
+    edits = {
+        2: open_body(b"i1", None, b"\xff"),
+        3: open_body(b"[", b"i1\0tAnn\0n"),
+        4: open_body(data=b"no JSON"),
+        5: b"\1scrambled",
+    }
+    for version, body in edits.items():
+        engine.execute("UPDATE backtrail_events SET body = ? WHERE version = ?", body, version)
     events = told(engine, cls, "1")
     assert events[1]["after"] == {"(unreadable)": "ff"}
     assert events[2]["key"] == "["
+    assert events[2]["before"] == good[2]["before"]
     assert events[3]["data"] == {"(unreadable)": "no JSON"}
+    assert (events[4]["kind"], events[4]["data"], events[4]["erased"]) == ("end", None, True)
+    assert [event["hash"] == before["hash"] for event, before in zip(events, good, strict=True)] == [True, *[False] * 4]
     engine.close()
 
 

@@ -124,3 +124,23 @@ def test_a_sample_is_about_as_large_as_its_share() -> None:
 def test_keys_that_name_nobody() -> None:
     """NULL, and several columns that are all NULL."""
     assert [is_null(key) for key in (None, (None, None), (None, 1), 0, "", ())] == [True, True, False, False, False, True]
+
+
+def test_a_rollback_of_a_campaign_takes_up_those_that_are_left(everywhere: Engine) -> None:
+    """What drifted, and so was left out or failed, is still the campaign's, and goes back with the same command once it is mended."""
+    everywhere.table("users", id=int, name=str)
+    everywhere.add("users", (1, "a"), (2, "b"))
+    cls = migration(
+        lambda user: user.update(user.one("users"), set={"name": "x"}),
+        keys=Keys("users", everywhere.id),
+        reads=(Rows("users", everywhere.id),),
+        writes=("users",),
+    )
+    options = {"from": "campaign", "campaign": int(everywhere.migrate(cls)["campaign"][1:])}
+    everywhere.change("users", {"name": "y"}, id=2)
+    state = everywhere.rollback(cls, options=options | {"on_drift": "skip"})
+    assert (state["rolled_back"], state["skipped"]) == (1, 1)
+    everywhere.change("users", {"name": "x"}, id=2)
+    state = everywhere.rollback(cls, options=options)
+    assert (state["rolled_back"], state["skipped"]) == (1, 1)
+    assert everywhere.rows("users", "name") == [("a",), ("b",)]

@@ -37,6 +37,7 @@ from backtrail.errors import (
     TooLarge,
     UnsuitableDatabase,
     UsageError,
+    clash,
 )
 
 DUPLICATE = 11000
@@ -188,7 +189,7 @@ def _duplicate(details: Mapping[str, Any]) -> BacktrailError:
     index = re.search(r"collection: \S*?\.(\S+) index: (\S+)", str(details.get("errmsg", "")))
     where = f"unique index {index[2]} of {index[1]}" if index else "a unique index"
     fields = ", ".join(details.get("keyPattern", {}))
-    return ConstraintFailed(f"{where}{f' ({fields})' if fields else ''} has that value already")
+    return clash(f"{where}{f' ({fields})' if fields else ''} has that value already")
 
 
 def _invalid(details: Mapping[str, Any]) -> BacktrailError:

@@ -29,6 +29,7 @@ from backtrail.stores.mongo.edited import copied, with_id
 from backtrail.stores.mongo.errors import DENIED
 from backtrail.stores.mongo.keys import asked
 from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, only, order_of, ref_of, shape_of
+from backtrail.stores.mongo.taken import naming_holders
 from backtrail.stores.mongo.values import encode, show
 
 if TYPE_CHECKING:
@@ -186,7 +187,8 @@ class MongoTransaction(Transaction):
             last[put.ref] = put.target
         changed = [ref for ref, target in last.items() if target != first[ref]]
         for name, refs in _by_table(changed).items():
-            self._put_all(name, refs, first, last, ordered=ordered)
+            with naming_holders(self.store, name, refs, wanted=ordered):
+                self._put_all(name, refs, first, last, ordered=ordered)
         live = self.fetch(last, lock=False)
         return {ref: live.get(ref) for ref in last}
 

@@ -11,11 +11,12 @@ from bson.int64 import Int64
 
 from backtrail.errors import Retry
 from backtrail.image import Image, Ref, Shape, Written
-from ledger.event import Event
-from ledger.integrity import flaw
+from ledger.event import KEPT, Event
+from ledger.integrity import chain, flaw
 from ledger.journal import Entry, Fact, Head
 from ledger.ledger import Ledger
 from ledger.mongo.collections import spans
+from tests.ledger.bodies import commitment, fields_of, open_body
 from tests.ledger.mongo.helpers import FACTS, REF, SHAPE, append, events, explained, head, opened, plain
 
 MIB = 1 << 20
@@ -37,7 +38,8 @@ def test_versions_go_on_where_they_ended(ledger: Ledger) -> None:
         assert [one.key for one in ledger.journal.page(tx, "m", 0, 9, failed=False, campaign=3)] == ["1"]
         assert ledger.journal.page(tx, "m", 0, 9, state="migrated") == []
     assert [event.version for event in found] == list(range(1, 10))
-    assert last["1"].hash == now.hash == found[-1].hash
+    assert last["1"].hash == now.hash[:KEPT] == found[-1].hash
+    assert len(now.hash) == 32
     assert found[1].ref == REF
     assert found[1].before_image == Image(SHAPE, b"i1")
     assert (found[0].data, found[0].ref, found[0].before) == ('{"job":"migrate"}', None, None)
@@ -55,14 +57,18 @@ def test_a_page_visits_every_stream_once(ledger: Ledger) -> None:
 
 
 def test_absent_fields_are_absent(ledger: Ledger) -> None:
-    """An event of a document that was created has no before and no place in the index; numbers are of 8 bytes."""
+    """An event of a document that was created has no place in the index, a note no shape; numbers are of 8 bytes."""
     created = Fact("created", written=Written(Ref("users", "i2"), None, Image(SHAPE, b"new")))
     append(ledger, Entry(Head("m", "1"), "migrated", [*FACTS, created]))
     with plain(ledger) as (database, _):
         first, updated, _, last = database.events.find().sort("_id", 1)
-    assert set(first) == {"_id", "kind", "campaign", "at", "data", "hash"}
-    assert set(updated) == {"_id", "kind", "campaign", "at", "shape", "key", "before", "after", "hash", "ref"}
-    assert set(last) == set(updated) - {"before", "ref"}
+    assert set(first) == {"_id", "kind", "campaign", "at", "hash", "body"}
+    assert set(updated) == {"_id", "kind", "campaign", "at", "shape", "hash", "ref", "body"}
+    assert set(last) == set(updated) - {"ref"}
+    assert fields_of(first["body"]) == [None, None, None, b'{"job":"migrate"}']
+    assert fields_of(updated["body"]) == [b"i1", b"i1", b"i2", None]
+    assert fields_of(last["body"]) == [b"i2", None, b"new", None]
+    assert [len(one["hash"]) for one in (first, updated, last)] == [16] * 3
     assert isinstance(updated["_id"]["s"], Int64)
     assert isinstance(updated["ref"], Int64)
 
@@ -153,10 +159,11 @@ def test_two_images_near_16_mb_are_one_event(ledger: Ledger) -> None:
     remark = Fact("remark", '{"text":"' + "é" * 1_500_000 + '"}')
     append(ledger, Entry(Head("m", "1"), "migrated", [FACTS[0], large, remark, FACTS[2]]))
     with plain(ledger) as (database, _):
-        assert sum(one["_id"]["i"] == "before" for one in database.chunks.find({}, {"_id": 1})) == 3
-        stored = database.events.find_one({"_id.v": 2})
-        assert stored is not None
-        assert stored["before"] == {"chunks": 3}
+        bodies = {one["_id"]["v"]: one["body"] for one in database.events.find()}
+        assert (bodies[2], bodies[3]) == ({"chunks": 5}, {"chunks": 1})
+        pieces = [(one["_id"]["v"], one["_id"]["n"], len(one["data"])) for one in database.chunks.find().sort("_id", 1)]
+        assert [piece[:2] for piece in pieces] == [(2, 0), (2, 1), (2, 2), (2, 3), (2, 4), (3, 0)]
+        assert all(size == 8_000_000 for *_, size in pieces[:4])
     found = events(ledger)
     assert (found[1].before, found[1].after) == (before, after)
     assert found[2].data == remark.data
@@ -168,14 +175,19 @@ def test_two_images_near_16_mb_are_one_event(ledger: Ledger) -> None:
 @pytest.mark.parametrize("size", [999_999, 1_000_000, 1_000_001, 8_000_000, 8_000_001])
 def test_every_size_comes_back(ledger: Ledger, size: int) -> None:
     """On both sides of every border between one document and several."""
-    image = os.urandom(size)
-    append(ledger, Entry(Head("m", "1"), "migrated", [Fact("created", written=Written(REF, None, Image(SHAPE, image)))]))
+    about = size - 20
+    image = bytes(size - (len(open_body(b"i1", None, bytes(about))) - about))
+    assert len(open_body(b"i1", None, image)) == size, "the body is what the border is about"
+    append(
+        ledger, Entry(Head("m", "1"), "migrated", [Fact("created", written=Written(REF, None, Image(SHAPE, image))), FACTS[2]])
+    )
     assert events(ledger)[0].after == image
+    assert flaw(head(ledger), events(ledger)) is None
     with plain(ledger) as (database, _):
         assert database.chunks.count_documents({}) == (0 if size <= 1_000_000 else -(-size // 8_000_000))
 
 
-CHUNK = {"_id.i": "after", "_id.n": 0}
+CHUNK = {"_id.n": 0}
 
 
 @pytest.mark.parametrize(
@@ -200,35 +212,77 @@ def test_a_chunk_that_is_not_what_it_was_is_a_flaw(ledger: Ledger, attack: Any) 
     assert flaw(head(ledger), events(ledger)) == "version 2 (updated) is not what was appended"
 
 
+def test_a_redaction_leaves_the_pieces_of_other_bodies(ledger: Ledger) -> None:
+    """Of two large bodies in one stream, the redacted one's pieces are gone and the other's are not; the chain holds."""
+    image = Image(SHAPE, os.urandom(9_000_000))
+    large = Fact("updated", written=Written(REF, image, Image(SHAPE, b"i1")))
+    append(
+        ledger, Entry(Head("m", "1"), "migrated", [FACTS[0], large, large, FACTS[2]]), Entry(Head("m", "2"), "migrated", [large])
+    )
+    now, before = head(ledger), events(ledger)
+    assert chain(now, before)[-1] == now.hash
+    left = b"\0" + commitment(now.secret, before[1].body)
+    with ledger.store.transaction() as tx:
+        ledger.journal.redact(tx, now.id or 0, {2: left})
+    with plain(ledger) as (database, _):
+        pieces = [(one["_id"]["s"], one["_id"]["v"], one["_id"]["n"]) for one in database.chunks.find().sort("_id", 1)]
+    other = head(ledger, "2").id
+    assert pieces == sorted([(now.id, 3, 0), (now.id, 3, 1), (other, 1, 0), (other, 1, 1)])
+    after = events(ledger)
+    assert [event.body for event in after] == [before[0].body, left, before[2].body, before[3].body]
+    assert [event.erased for event in after] == [False, True, False, False]
+    assert chain(now, after)[-1] == now.hash
+
+
 # -- what somebody edits ----------------------------------------------------------------------------------------------
 
-EVENT_EDITS: dict[str, Any] = {
-    "kind": "created",
-    "campaign": 1.0,
-    "at": 1000.0,
-    "shape": 99,
-    "key": "i2",
-    "before": b"i0",
-    "after": "i2",
-    "data": "{}",
-    "hash": b"x" * 32,
-    "ref": 5,
+EVENT_EDITS: dict[str, list[Any]] = {
+    "kind": ["created", 1],
+    "campaign": [1.0, True, "1"],
+    "at": [1000.0, 1001],
+    "shape": [99, None],
+    "body": [
+        open_body(b"i1", b"i0", b"i2"),
+        b"",
+        b"\2sealed",
+        b"\0" + b"x" * 32,
+        b"\0",
+        "text",
+        5,
+        None,
+        {"chunks": 1},
+        {"chunks": "x"},
+        {},
+    ],
+    "hash": [b"x" * 16, b"x" * 32, "x", b""],
+    "ref": [5, "5", 5.0],
+    "key": ["i1"],
+    "before": [b"i1"],
+    "data": [None],
 }
+
+
+def flawed(ledger: Ledger, key: str = "1") -> bool:
+    """Whether the stream is said to be something else than what was appended, or cannot even be read, as `verify` puts up with."""
+    try:
+        return flaw(head(ledger, key), events(ledger, key)) is not None
+    except ledger.journal.unreadable:
+        return True
 
 
 @pytest.mark.parametrize("field", EVENT_EDITS)
 def test_an_edited_event_is_found(ledger: Ledger, field: str) -> None:
-    """Whatever field somebody sets, or takes away, also to a number of another type."""
+    """Whatever field somebody sets, adds or takes away, also to a value of another type."""
     append(ledger, Entry(Head("m", "1"), "migrated", FACTS))
     assert flaw(head(ledger), events(ledger)) is None
     with plain(ledger) as (database, _):
         where = {"_id.v": 2}
         original = database.events.find_one(where)
         assert original is not None
-        for change in ({"$set": {field: EVENT_EDITS[field]}}, {"$unset": {field: ""}}):
-            database.events.update_one(where, change)
-            if database.events.find_one(where) != original or field in ("campaign", "at"):
-                assert flaw(head(ledger), events(ledger)) is not None
+        changes: list[Any] = [{"$set": {field: value}} for value in EVENT_EDITS[field]]
+        for change in [*changes, *([{"$unset": {field: ""}}] if field in original else [])]:
+            assert database.events.update_one(where, change).modified_count == 1
+            assert flawed(ledger), change
             database.events.replace_one(where, original)
     assert flaw(head(ledger), events(ledger)) is None
 
@@ -239,20 +293,37 @@ STREAM_EDITS = {
     "state": ["rolled_back", 1],
     "failed": [True, 0],
     "campaign": [2, 1.0],
+    "secret": [b"x" * 16, b"", "x"],
+    "key": ["2", 1],
+    "migration": ["n", 1],
+    "origin": [b"x" * 32, "x", b""],
 }
 
 
 @pytest.mark.parametrize("field", STREAM_EDITS)
 def test_an_edited_stream_is_found(ledger: Ledger, field: str) -> None:
-    """The version, the hash, the flag and the campaign of the stream's document follow from its events, in value and type."""
+    """Every field of the stream's document follows from its events or is in their hashes, in value and type."""
     append(ledger, Entry(Head("m", "1"), "migrated", FACTS))
     good = head(ledger)
+
+    def wrong() -> bool:
+        with ledger.store.transaction(write=False) as tx:
+            try:
+                heads = [one for name in ("m", "n") for one in ledger.journal.page(tx, name, 0, 9)]
+                return not heads or flaw(heads[0], ledger.journal.events(tx, [good.id or 0])[good.id or 0]) is not None
+            except ledger.journal.unreadable:
+                return True
+
+    assert not wrong()
     with plain(ledger) as (database, _):
-        for value in STREAM_EDITS[field]:
-            database.streams.update_one({"_id": good.id}, {"$set": {field: value}})
-            assert flaw(head(ledger), events(ledger)) is not None, value
-        database.streams.update_one({"_id": good.id}, {"$unset": {field: ""}})
-        assert flaw(head(ledger), events(ledger)) is not None
+        original = database.streams.find_one({"_id": good.id})
+        assert original is not None
+        changes: list[Any] = [{"$set": {field: value}} for value in STREAM_EDITS[field]]
+        for change in [*changes, *([{"$unset": {field: ""}}] if field in original else [])]:
+            assert database.streams.update_one({"_id": good.id}, change).modified_count == 1
+            assert wrong(), change
+            database.streams.replace_one({"_id": good.id}, original)
+    assert not wrong()
 
 
 def test_events_that_are_gone_moved_or_doubled_are_found(ledger: Ledger) -> None:
@@ -265,7 +336,7 @@ def test_events_that_are_gone_moved_or_doubled_are_found(ledger: Ledger) -> None
         stands = database.events.find_one_and_delete({"_id": {"s": ids["3"], "v": 2}})
         assert moved is not None
         assert stands is not None
-        database.events.insert_one({**moved, "_id": {"s": ids["3"], "v": 2}, "key": "i9"})
+        database.events.insert_one({**moved, "_id": {"s": ids["3"], "v": 2}})
         retyped = database.events.find_one_and_delete({"_id": {"s": ids["4"], "v": 3}})
         assert retyped is not None
         database.events.insert_one({**retyped, "_id": {"s": ids["4"], "v": 3.0}})
@@ -362,13 +433,13 @@ def test_the_first_result_of_a_recall_is_the_one_that_counts(mongo: str, ledger:
     journal, other = ledger.journal, opened(mongo)
     for result in ({"title": "é😀", "a.b": 2**70}, "second"):
         with ledger.store.transaction() as tx:
-            journal.store_recall(tx, "m", "1", "title", "d1", result)
+            journal.store_recall(tx, "m", "1", "ann", ("title", "d1"), result)
     with ledger.store.transaction() as tx:
-        journal.store_recall(tx, "m", "1", "title", "d2", None)
+        journal.store_recall(tx, "m", "1", "ann", ("title", "d2"), None)
         with pytest.raises(Retry), other.store.transaction() as second:
-            other.journal.store_recall(second, "m", "1", "title", "d2", "late")
+            other.journal.store_recall(second, "m", "1", "ann", ("title", "d2"), "late")
     with ledger.store.transaction(write=False) as tx:
-        found = journal.recalls(tx, "m", ["1", "2"])
+        found = journal.recalls(tx, "m", {"1": "ann", "2": "bob"})
     assert found == {"1": {("title", "d1"): {"title": "é😀", "a.b": 2**70}, ("title", "d2"): None}}
     other.store.close()
 
@@ -377,12 +448,12 @@ def test_a_recall_that_came_between_is_met_with_a_retry(mongo: str, ledger: Ledg
     """A transaction that cannot see the result yet, for it began before, does not put another in its place."""
     other = opened(mongo)
     with pytest.raises(Retry), other.store.transaction() as tx:
-        assert other.journal.recalls(tx, "m", ["1"]) == {}
+        assert other.journal.recalls(tx, "m", {"1": "ann"}) == {}
         with ledger.store.transaction() as first:
-            ledger.journal.store_recall(first, "m", "1", "title", "d", "first")
-        other.journal.store_recall(tx, "m", "1", "title", "d", "late")
+            ledger.journal.store_recall(first, "m", "1", "ann", ("title", "d"), "first")
+        other.journal.store_recall(tx, "m", "1", "ann", ("title", "d"), "late")
     with ledger.store.transaction(write=False) as tx:
-        assert ledger.journal.recalls(tx, "m", ["1"]) == {"1": {("title", "d"): "first"}}
+        assert ledger.journal.recalls(tx, "m", {"1": "ann"}) == {"1": {("title", "d"): "first"}}
     other.store.close()
 
 
@@ -391,4 +462,4 @@ def test_the_oracle_of_flaws_is_awake(ledger: Ledger) -> None:
     append(ledger, Entry(Head("m", "1"), "migrated", FACTS))
     good: list[Event] = events(ledger)
     assert flaw(head(ledger), good) is None
-    assert flaw(head(ledger), [good[0], replace(good[1], after=b"i3"), good[2]]) is not None
+    assert flaw(head(ledger), [good[0], replace(good[1], body=open_body(b"i1", b"i1", b"i3")), good[2]]) is not None

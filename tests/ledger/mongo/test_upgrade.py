@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 
-from backtrail.errors import LedgerTooNew
+from backtrail.errors import LedgerTooNew, UnsuitableDatabase
 from ledger.ledger import Ledger
 from tests.ledger.mongo.helpers import opened, plain
 
 INDEXES = {
-    "streams": ["_id_", "failed", "key"],
+    "streams": ["_id_", "failed", "key", "subject"],
     "events": ["_id_", "ref"],
     "shapes": ["_id_", "body"],
     "batches": ["_id_", "state"],
     "recalls": ["_id_", "call"],
+    "leaves": ["_id_", "stream"],
+    "checkpoints": ["_id_", "signer"],
 }
 
 
@@ -39,7 +41,7 @@ def test_a_ledger_is_there_once_it_was_created(empty: Ledger) -> None:
     assert exists(empty)
     found = form(empty)
     assert {name: found[name] for name in INDEXES} == INDEXES
-    assert set(found) > {"campaigns", "chunks", "workers", "leases", "counters", "version"}
+    assert set(found) > {"campaigns", "chunks", "workers", "leases", "counters", "lookup", "version"}
     empty.create()
     assert form(empty) == found
 
@@ -62,7 +64,7 @@ def test_of_four_that_create_it_at_once_none_fails(mongo: str) -> None:
     assert answers == [True] * 4
     with plain(ledgers[0]) as (database, _):
         assert {one["_id"]: one["n"] for one in database.counters.find()} == {"streams": 0, "campaigns": 0, "shapes": 0}
-        assert list(database.version.find()) == [{"_id": "version", "step": 1}]
+        assert list(database.version.find()) == [{"_id": "version", "step": 2}]
     for ledger in ledgers:
         ledger.store.close()
 
@@ -84,7 +86,19 @@ def test_a_creation_that_was_cut_off_is_completed(ledger: Ledger) -> None:
 def test_a_newer_ledger_is_left_alone(ledger: Ledger) -> None:
     """An older program says so, and changes nothing."""
     with plain(ledger) as (database, _):
-        database.version.update_one({}, {"$set": {"step": 2}})
+        database.version.update_one({}, {"$set": {"step": 3}})
     for ask in (ledger.create, lambda: exists(ledger)):
-        with pytest.raises(LedgerTooNew, match="its step 2, ours 1"):
+        with pytest.raises(LedgerTooNew, match="its step 3, ours 2"):
             ask()
+
+
+def test_a_ledger_from_before_the_first_release_is_refused(ledger: Ledger) -> None:
+    """Its form is read by nothing any more: that is said, with what to do, and nothing is changed."""
+    with plain(ledger) as (database, _):
+        database.version.update_one({}, {"$set": {"step": 1}})
+        before = form(ledger)
+        for ask in (ledger.create, lambda: exists(ledger)):
+            with pytest.raises(UnsuitableDatabase, match=r"its step 1\).* drop its ledger"):
+                ask()
+        assert form(ledger) == before
+        assert list(database.version.find()) == [{"_id": "version", "step": 1}]

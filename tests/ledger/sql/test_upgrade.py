@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backtrail.errors import LedgerTooNew
+from backtrail.errors import LedgerTooNew, UnsuitableDatabase
 from ledger.sql.upgrade import HEAD
 from tests.engine import Engine
 from tests.processes import ROOT
@@ -78,3 +78,22 @@ def test_a_newer_ledger_is_left_alone(engine: Engine, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert "newer version" in done.stderr
+
+
+def test_a_ledger_from_before_the_first_release_is_refused(engine: Engine, tmp_path: Path) -> None:
+    """Its form is read by nothing any more: commands say so in one line, with what to do, end with 2 and change nothing."""
+    engine.script("CREATE TABLE something (id integer PRIMARY KEY)")
+    engine.ledger.create()
+    version = VERSIONS[engine.postgres]
+    engine.execute(f"UPDATE {version} SET version_num = '0001'")
+    with pytest.raises(UnsuitableDatabase, match="its step 0001"):
+        engine.ledger.create()
+    with engine.store.transaction(write=False) as tx, pytest.raises(UnsuitableDatabase, match="drop its ledger"):
+        engine.ledger.exists(tx)
+    command = [sys.executable, "-m", "producer.cli", "status", "--database-url", engine.url]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "before the first release" in done.stderr
+    assert engine.query(f"SELECT version_num FROM {version}") == [("0001",)]
