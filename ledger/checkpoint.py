@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from backtrail.errors import Tampered, UsageError
 from backtrail.stores.base import Transaction
 from ledger import merkle
+from ledger.entry import Head
 from ledger.event import Event
 from ledger.integrity import chain, flaw
-from ledger.journal import Head
 from ledger.leaves import Leaf, Leaves, Unsealed
 from ledger.ledger import Ledger
 from ledger.merkle import Node

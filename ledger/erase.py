@@ -15,9 +15,10 @@ from backtrail.errors import BacktrailError, Retry, UsageError
 from backtrail.keys import parse_key
 from backtrail.stores.base import Transaction
 from ledger.campaigns import UNFINISHED, Batch, Campaign
+from ledger.entry import Entry, Fact, Head
 from ledger.event import ERASED, OPEN, REDACTED, Event, commitment, origin
 from ledger.integrity import folded_state
-from ledger.journal import Entry, Fact, Head, to_json
+from ledger.journal import to_json
 from ledger.keyring import is_token
 from ledger.ledger import Ledger
 from ledger.presence import milliseconds

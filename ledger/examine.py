@@ -17,11 +17,12 @@ from backtrail.keys import KeyType, parse_key
 from backtrail.migration import Migration
 from backtrail.stores.base import Rowsets, Transaction
 from ledger.campaigns import Campaign
+from ledger.entry import Head
 from ledger.event import Event
 from ledger.finding import Findings
 from ledger.history import Standing, expected, fold
 from ledger.integrity import flaw
-from ledger.journal import Head, in_portions
+from ledger.journal import in_portions
 from ledger.later import written_later
 from ledger.ledger import Ledger
 from ledger.redecide import reads_its_writes, without_own_writes

@@ -12,8 +12,8 @@ from backtrail.migration import Migration
 from backtrail.schema.step import Step
 from backtrail.stores.base import Transaction
 from ledger.campaigns import UNFINISHED
+from ledger.entry import Entry, Fact, Head
 from ledger.event import Event
-from ledger.journal import Entry, Fact, Head
 from ledger.ledger import Ledger
 from ledger.presence import milliseconds
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ledger.entry import Head
 from ledger.event import ERASED, KEPT, OPEN, Event, digest
-from ledger.journal import Head
 
 
 def flaw(head: Head, events: Sequence[Event]) -> str | None:

@@ -7,96 +7,24 @@ ledger it holds a token of the entity's key, and the key sealed; after an erasur
 from __future__ import annotations
 
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar
 
 from backtrail.errors import TooLarge
-from backtrail.image import Ref, Shape, Written
+from backtrail.image import Ref, Shape
 from backtrail.stores.base import Store, Transaction
-from ledger.event import KEPT, SEALED, Content, Event, digest, genesis, origin, pack, ref_number, unpack
-from ledger.keyring import Keyring, conceal, reveal, seal, unseal
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from ledger.entry import Entry, Head, Placed, Recall
+from ledger.event import KEPT, SEALED, Event, digest, ref_number
+from ledger.keyring import Keyring, conceal, reveal, unseal
+from ledger.sealing import Sealing
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 IN_LIMIT = 500
 """How many values go into one IN (…): databases take more, their parsers are not fast."""
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Where a stream stands: its last version and hash, the entity's state, and the campaign of its last job."""
-
-    migration: str
-    key: str
-    id: int | None = None
-    version: int = 0
-    hash: bytes = b""
-    state: str = ""
-    failed: bool = False
-    campaign: int = 0
-    subject: str | None = None
-    """Whose data is in the stream; as the ledger holds it, where it is there. None where the key is the subject, or there is none."""
-    secret: bytes = b""
-    """What keeps the stream's hashes from being guessed; empty after an erasure."""
-    place: str | None = None
-    """The key as the ledger holds it: itself, or a token."""
-    name: bytes | None = None
-    """The key sealed, in an encrypted ledger."""
-    origin: bytes | None = None
-    """What is left of an erased entity's key: what its chain begins with."""
-    misplaced: bool = False
-    """Whether it stands under another key than its own."""
-
-    @property
-    def erased(self) -> bool:
-        """Whether the entity's data was made unreadable."""
-        return self.origin is not None
-
-    @property
-    def genesis(self) -> bytes:
-        """What the stream's first event is chained to."""
-        return genesis(self.migration, origin(self.secret, self.key) if self.origin is None else self.origin)
-
-
-class Fact(NamedTuple):
-    """What is to be appended: an event without its place in a stream."""
-
-    kind: str
-    data: str | None = None
-    written: Written | None = None
-
-
-@dataclass(slots=True)
-class Entry:
-    """All that one job appends to one stream, and the state that it leaves the entity in."""
-
-    head: Head
-    state: str
-    facts: list[Fact] = field(default_factory=list)
-    failed: bool = False
-
-
-class Placed(NamedTuple):
-    """An event with the number of its stream."""
-
-    stream: int
-    event: Event
-
-
-class Recall(NamedTuple):
-    """The result of a recall as the database holds it: under the entity's key or its token, open or sealed."""
-
-    place: str
-    label: str
-    digest: str
-    result: Any
 
 
 class Journal(ABC):
@@ -107,6 +35,7 @@ class Journal(ABC):
 
     def __init__(self, keyring: Keyring) -> None:
         self.keyring = keyring
+        self.sealing = Sealing(keyring)
         # By digest, which a shape remembers: its own hash is made anew of all its columns' names each time.
         self._shape_ids: dict[bytes, int] = {}
 
@@ -171,14 +100,7 @@ class Journal(ABC):
         """The heads with the keys that stand sealed in them."""
         sealed = [head.subject for head in heads if head.name is not None and head.subject is not None]
         ciphers = self.keyring.ciphers(tx, sealed) if sealed else {}
-        return [head if head.name is None else self._opened(head, ciphers) for head in heads]
-
-    def _opened(self, head: Head, ciphers: Mapping[str, AESGCM]) -> Head:
-        try:
-            key = unseal(ciphers[head.subject or ""], head.name or b"", head.migration.encode()).decode("utf-8", "surrogatepass")
-        except (KeyError, ValueError):
-            return replace(head, misplaced=True)
-        return replace(head, key=key, misplaced=self.keyring.token(head.migration, key) != head.place)
+        return [head if head.name is None else self.sealing.opened(head, ciphers) for head in heads]
 
     @abstractmethod
     def subject_streams(
@@ -209,77 +131,27 @@ class Journal(ABC):
         self.keyring.open(tx)
         new = [entry for entry in entries if entry.head.id is None]
         ids = iter(self._new_ids(tx, len(new)))
-        ciphers = self._ciphers(tx, [entry.head for entry in entries])
+        ciphers = self.sealing.ciphers(tx, [entry.head for entry in entries])
         events: list[Placed] = []
         fresh: list[Head] = []
         moved: list[Head] = []
         for entry in entries:
-            cipher = ciphers.get(self._subject(entry.head) or "")
-            head = self._begun(entry.head, next(ids), cipher) if entry.head.id is None else self._gone_on(entry.head, cipher)
+            cipher = ciphers.get(self.sealing.subject(entry.head) or "")
+            head = (
+                self.sealing.begun(entry.head, next(ids), cipher)
+                if entry.head.id is None
+                else self.sealing.gone_on(entry.head, cipher)
+            )
             stream, version, previous = head.id or 0, head.version, head.hash
             for fact in entry.facts:
                 version += 1
-                event = self._event(stream, version, campaign, at, fact, cipher)
+                event = self.sealing.event(stream, version, campaign, at, fact, cipher)
                 previous = digest(previous, event, head.secret)
                 event.hash = previous[:KEPT]
                 events.append(Placed(stream, event))
             now = replace(head, version=version, hash=previous, state=entry.state, failed=entry.failed, campaign=campaign)
             (fresh if entry.head.id is None else moved).append(now)
         self._write(tx, fresh, moved, events)
-
-    def _ciphers(self, tx: Transaction, heads: Sequence[Head]) -> dict[str, AESGCM]:
-        """What seals what is appended; nothing where the ledger is not encrypted."""
-        if not self.keyring.sealing:
-            return {}
-        subjects = [self._subject(head) for head in heads]
-        return self.keyring.ciphers(tx, [subject for subject in subjects if subject is not None], write=True)
-
-    def _subject(self, head: Head) -> str | None:
-        """The token of whose data a stream holds; None where it is nobody's, or is erased."""
-        name = head.key if head.subject is None else head.subject
-        if not self.keyring.sealing or head.erased or (head.subject is None and not name):
-            return None
-        return self.keyring.subject(head.migration, name)
-
-    def _begun(self, head: Head, stream: int, cipher: AESGCM | None) -> Head:
-        """The head of a new stream, before its first event."""
-        secret = os.urandom(16)
-        first = genesis(head.migration, origin(secret, head.key))
-        if cipher is None:
-            subject = None if head.subject == head.key else head.subject
-            return replace(head, id=stream, secret=secret, place=head.key, subject=subject, hash=first)
-        return replace(
-            head,
-            id=stream,
-            secret=secret,
-            place=self.keyring.token(head.migration, head.key),
-            subject=self._subject(head),
-            name=seal(cipher, head.key.encode("utf-8", "surrogatepass"), head.migration.encode()),
-            hash=first,
-        )
-
-    def _gone_on(self, head: Head, cipher: AESGCM | None) -> Head:
-        """The head of a stream that goes on, perhaps in a ledger that is encrypted since."""
-        return head if cipher is None else replace(head, subject=self._subject(head))
-
-    def _event(self, stream: int, version: int, campaign: int, at: int, fact: Fact, cipher: AESGCM | None) -> Event:
-        written = fact.written
-        event = Event(version, fact.kind, campaign, at, data=fact.data)
-        if written is not None:
-            image = written.after or written.before
-            event.ref, event.shape = written.ref, None if image is None else image.shape
-            event.before = None if written.before is None else written.before.data
-            event.after = None if written.after is None else written.after.data
-            event.index = self._index(event)
-        key = None if event.ref is None else event.ref.key
-        event.body = pack(Content(key, event.before, event.after, event.data))
-        if cipher is not None:
-            event.body = bytes([SEALED]) + seal(cipher, event.body, b"%d:%d" % (stream, version))
-        return event
-
-    def _index(self, event: Event) -> int | None:
-        # Where the row did not exist before, nobody else can have had it.
-        return None if event.ref is None or event.before is None else ref_number(self.keyring.lookup, event.ref)
 
     @abstractmethod
     def _new_ids(self, tx: Transaction, number: int) -> Sequence[int]:
@@ -361,7 +233,7 @@ class Journal(ABC):
             if event.body[:1] == bytes([SEALED]):
                 sealed.append(placed)
             else:
-                self._understand(event, event.body)
+                self.sealing.read(event, event.body)
         if not sealed:
             return
         subjects = self._subjects(tx, sorted({placed.stream for placed in sealed}))
@@ -369,18 +241,9 @@ class Journal(ABC):
         for stream, event in sealed:
             try:
                 cipher = ciphers[subjects[stream]]
-                self._understand(event, unseal(cipher, event.body[1:], b"%d:%d" % (stream, event.version)))
+                self.sealing.read(event, unseal(cipher, event.body[1:], b"%d:%d" % (stream, event.version)))
             except (KeyError, ValueError):
                 event.erased = True
-
-    def _understand(self, event: Event, body: bytes) -> None:
-        try:
-            key, event.before, event.after, event.data = unpack(body)
-        except (ValueError, TypeError):
-            event.erased = True
-            return
-        event.ref = None if event.shape is None or key is None else Ref(event.shape.table, key)
-        event.misplaced = event.index != self._index(event)
 
     @abstractmethod
     def _subjects(self, tx: Transaction, streams: Sequence[int]) -> dict[int, str]:

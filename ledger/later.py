@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from backtrail.image import Image, Ref
 from backtrail.stores.base import Transaction
+from ledger.entry import Head
 from ledger.history import fold
 from ledger.integrity import flaw
-from ledger.journal import Head
 from ledger.ledger import Ledger
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ledger.campaigns import Campaign
-from ledger.journal import Head
+from ledger.entry import Head
 
 Action = Literal["migrate", "undo", "redo", "again", "refresh", "skip"]
 """`again` takes back what stands and migrates anew; `refresh` does so only where `migrate` would now decide otherwise."""

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from backtrail.errors import UnsuitableDatabase
 from backtrail.stores.base import Transaction
-from ledger.journal import Head, Journal
+from ledger.entry import Head
+from ledger.journal import Journal
 
 FIRST, LAST = -(2**63), 2**63 - 1
 """The ids that a database can hold. Ours are above 0, but not those of somebody who edits."""

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from backtrail.stores.base import Transaction
+from ledger.entry import Head
 from ledger.event import Event
-from ledger.journal import Head, Journal, in_portions
+from ledger.journal import Journal, in_portions
 
 WINDOW = 1000
 """How many streams are looked at in one transaction."""

@@ -17,9 +17,10 @@ from backtrail.migration import Keys
 from backtrail.stores.base import Difference, Transaction
 from ledger.campaigns import GOING_BACK, UNFINISHED, Campaign, Kind
 from ledger.deleted import not_to_resurrect, told
+from ledger.entry import Head
 from ledger.history import back, expected, fold
 from ledger.integrity import flaw
-from ledger.journal import Head, in_portions
+from ledger.journal import in_portions
 from ledger.keyring import is_token
 from ledger.later import written_later
 from ledger.ledger import Ledger

@@ -15,7 +15,7 @@ from backtrail.keys import key_text, parse_key
 from backtrail.migration import Migration
 from backtrail.stores.base import Transaction
 from ledger.campaigns import Campaign
-from ledger.journal import Head
+from ledger.entry import Head
 from ledger.ledger import Ledger
 from ledger.state import action
 from ledger.subject import subject_of

@@ -12,8 +12,9 @@ from backtrail.keys import key_text
 from backtrail.migration import Migration
 from backtrail.stores.base import Transaction
 from ledger.campaigns import Campaign
+from ledger.entry import Head
 from ledger.history import doer
-from ledger.journal import Head, in_portions
+from ledger.journal import in_portions
 from ledger.ledger import Ledger
 from ledger.state import action
 

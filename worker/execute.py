@@ -21,9 +21,10 @@ from backtrail.errors import (
 from backtrail.image import Ref, Written
 from backtrail.stores.base import Rowsets, Transaction
 from ledger.campaigns import GOING, Tally
+from ledger.entry import Entry, Fact, Head
 from ledger.history import expected, fold, kind_of
 from ledger.integrity import flaw
-from ledger.journal import Entry, Fact, Head, to_json
+from ledger.journal import to_json
 from ledger.presence import milliseconds
 from ledger.redecide import without_own_writes
 from ledger.state import action

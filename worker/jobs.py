@@ -9,8 +9,9 @@ from backtrail.changes import Decision
 from backtrail.entity import RecallNeeded
 from backtrail.errors import BacktrailError, Quarantine
 from backtrail.stores.base import Plan, Rowsets
+from ledger.entry import Fact, Head
 from ledger.history import Standing
-from ledger.journal import Fact, Head, to_json
+from ledger.journal import to_json
 from ledger.state import Action
 
 

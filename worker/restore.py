@@ -9,8 +9,9 @@ from backtrail.errors import Drifted, Quarantine, Referenced
 from backtrail.image import Image, Ref, Written
 from backtrail.stores.base import Difference, Put, Store, Transaction
 from ledger.deleted import not_to_resurrect, told
+from ledger.entry import Fact, Head
 from ledger.history import back, expected, forth, kind_of, originals
-from ledger.journal import Fact, Head, to_json
+from ledger.journal import to_json
 from ledger.later import standing_on, written_later
 from worker.jobs import Job, Rejected
 from worker.work import Work

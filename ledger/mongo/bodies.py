@@ -9,7 +9,8 @@ from bson.binary import Binary
 from bson.int64 import Int64
 from pymongo.client_session import ClientSession
 
-from ledger.journal import Placed, chunks
+from ledger.entry import Placed
+from ledger.journal import chunks
 from ledger.mongo.collections import Document, Documents, whole
 
 INLINE = 1_000_000

@@ -28,9 +28,9 @@ from backtrail.schema.documents import (
 from backtrail.schema.documents.refusal import answered
 from backtrail.schema.step import Step
 from backtrail.stores.mongo.store import MongoStore
+from ledger.entry import Fact
 from ledger.event import Event
 from ledger.expansion import Expansion, begin, end, fact
-from ledger.journal import Fact
 from ledger.ledger import Ledger
 from ledger.mongo.alone import alone
 

@@ -14,8 +14,9 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from backtrail.errors import TooLarge
 from backtrail.image import Shape
 from backtrail.stores.base import Transaction
+from ledger.entry import Head, Placed, Recall
 from ledger.event import Event
-from ledger.journal import Head, Journal, Placed, Recall, chunks, load_shape
+from ledger.journal import Journal, chunks, load_shape
 from ledger.mongo.bodies import INLINE, packed, remove, size_of, unpack
 from ledger.mongo.collections import Document, Documents, database_of, first_of, session_of, span, spans, take_ids, whole
 

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from backtrail.errors import Retry
 from backtrail.image import Shape
 from backtrail.stores.base import Transaction
+from ledger.entry import Head, Placed, Recall
 from ledger.event import Event
-from ledger.journal import Head, Journal, Placed, Recall, chunks, load_shape
+from ledger.journal import Journal, chunks, load_shape
 from ledger.keyring import Keyring
 from ledger.sql.tables import ledger_tables
 

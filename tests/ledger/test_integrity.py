@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from backtrail.image import Ref, Shape
+from ledger.entry import Head
 from ledger.event import ERASED, KEPT, OPEN, REDACTED, SEALED, Content, Event, commitment, origin, pack
 from ledger.integrity import chain, flaw, folded_state
-from ledger.journal import Head
 from tests.ledger import bodies
 
 SHAPE = Shape("users", (("id", "integer"), ("name", "text")))

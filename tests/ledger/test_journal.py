@@ -12,8 +12,9 @@ import pytest
 
 from backtrail.errors import Retry
 from backtrail.image import Image, Ref, Shape, Written
+from ledger.entry import Entry, Fact, Head
 from ledger.event import KEPT
-from ledger.journal import Entry, Fact, Head, Journal
+from ledger.journal import Journal
 from ledger.ledger import Ledger
 from tests.engine import Engine
 from tests.servers import until

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ledger.campaigns import Campaign
-from ledger.journal import Head
+from ledger.entry import Head
 from ledger.state import action
 
 PLAIN: dict[str, Any] = {}

@@ -20,9 +20,10 @@ from hypothesis import seed as with_seed
 from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
+from ledger.entry import Entry
 from ledger.event import Event
 from ledger.history import Standing, fold
-from ledger.journal import Entry, Journal
+from ledger.journal import Journal
 from ledger.sql.journal import SqlJournal
 from tests import servers
 from tests.stateful.machine import Machine

@@ -128,6 +128,25 @@ def test_deleted_between_undo_and_redo(everywhere: Engine) -> None:
     assert everywhere.rows("cards", "id") == [(1,)]
 
 
+def test_rows_that_outlive_a_deleted_entity(everywhere: Engine) -> None:
+    """A row that the application kept is put back as it was: to change it back brings nobody back."""
+    everywhere.table("users", id=int)
+    everywhere.table("notes", id=int, user_id=int, text=str)
+    everywhere.add("users", (1,), (2,))
+    everywhere.add("notes", (11, 1, "x"), (12, 2, "y"))
+    before = everywhere.dump("notes")
+    cls = migration(
+        lambda entity: entity.update(entity.one("notes"), {"text": "moved"}),
+        keys=Keys("users", everywhere.id),
+        reads=(Rows("notes", by="user_id"),),
+        writes=("notes",),
+    )
+    assert everywhere.migrate(cls)["migrated"] == 2
+    everywhere.remove("users", id=2)
+    assert everywhere.rollback(cls)["rolled_back"] == 2, everywhere.failures(cls)
+    assert everywhere.dump("notes") == before
+
+
 def test_every_source_that_a_key_is_gone_from_is_named() -> None:
     """Where keys come from several tables all are named, each once, with the way out."""
     cls = migration(lambda entity: None, keys=(Keys("users", "id"), Keys("members", "id"), Keys("users", "old_id")))

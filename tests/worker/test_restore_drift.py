@@ -127,6 +127,20 @@ def test_rows_that_were_gone_already_are_noted(engine: Engine) -> None:
     assert engine.query("SELECT id FROM cards ORDER BY id") == [(11,), (12,)]
 
 
+def test_rows_are_locked_before_they_are_compared(on_sqlite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found holds until it is put back: nobody may write in between. SQLite locks its file; here the asking can be seen."""
+    cls = world(on_sqlite)
+    asked: list[bool] = []
+    with on_sqlite.worker_store.transaction(write=False) as tx:
+        kind = type(tx)
+    fetch = kind.fetch
+    monkeypatch.setattr(kind, "fetch", lambda self, refs, *, lock=False: asked.append(lock) or fetch(self, refs, lock=lock))
+    opened = on_sqlite.open(cls, "rollback", only=["1"])
+    asked.clear()
+    assert on_sqlite.run(opened)["rolled_back"] == 1
+    assert asked[0] is True, "the first look is the one that is compared"
+
+
 def test_what_does_not_come_back_as_it_was_is_refused(on_sqlite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are read back before the commit: where one differs its entity is refused, table and columns named, and the others go back."""
     cls = world(on_sqlite)

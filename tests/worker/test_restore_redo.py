@@ -77,11 +77,11 @@ def test_rows_that_are_not_what_they_were_are_decided_anew(engine: Engine) -> No
     """The application changed a column of the row meanwhile: a re-run keeps that, and does not overwrite it with what was recorded."""
     cls = world(engine)
     there_and_back(engine, cls)
-    engine.execute("UPDATE users SET nick = 'new' WHERE id = 1")
+    engine.execute("UPDATE users SET nick = 'new' WHERE id = 2")
     assert engine.rerun(cls, only=["1", "2"])["migrated"] == 2
-    assert engine.query("SELECT nick FROM users ORDER BY id") == [("new",), ("y",)]
-    assert "decision" in last_job(engine, cls, "1")[-1].facts
-    assert "decision" not in last_job(engine, cls, "2")[-1].facts
+    assert engine.query("SELECT nick FROM users ORDER BY id") == [("x",), ("new",)]
+    assert "decision" not in last_job(engine, cls, "1")[-1].facts
+    assert "decision" in last_job(engine, cls, "2")[-1].facts
 
 
 def test_a_redo_refuses_rows_that_are_not_what_they_were(engine: Engine) -> None:

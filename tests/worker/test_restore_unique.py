@@ -86,6 +86,31 @@ def test_values_of_rows_that_come_and_go(engine: Engine) -> None:
     assert engine.dump("seats") == after
 
 
+def test_values_that_were_left_to_a_later_entity(engine: Engine) -> None:
+    """One entity gives its seat up, the next takes its place, and nobody can sit nowhere: going back the last goes first."""
+    engine.script(
+        "CREATE TABLE users (id integer PRIMARY KEY); INSERT INTO users VALUES (1), (2);"
+        "CREATE TABLE seats (id integer PRIMARY KEY, user_id integer, place text NOT NULL UNIQUE);"
+        "INSERT INTO seats VALUES (1, 1, 's1'), (2, 2, 's2')"
+    )
+
+    def move(entity: Any) -> None:
+        entity.delete(entity.one("seats"))
+        if entity.key == 2:
+            entity.create("seats", {"id": 12, "user_id": 2, "place": "s1"})
+
+    cls = migration(move, keys=Keys("users", "id"), reads=(Rows("seats", by="user_id"),), writes=("seats",))
+    before = engine.dump("seats")
+    assert engine.migrate(cls)["migrated"] == 2, engine.failures(cls)
+    after = engine.dump("seats")
+    assert engine.query("SELECT * FROM seats") == [(12, 2, "s1")]
+    back = engine.rollback(cls)
+    assert back["rolled_back"] == 2, engine.failures(cls)
+    assert engine.dump("seats") == before
+    assert engine.redo(cls, back["campaign"])["migrated"] == 2, engine.failures(cls)
+    assert engine.dump("seats") == after
+
+
 def test_periods_that_exclude_each_other(on_postgres: Engine) -> None:
     """Under an exclusion constraint, periods move on there and back, and who took one meanwhile is in the way."""
     on_postgres.script(

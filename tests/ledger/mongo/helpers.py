@@ -9,7 +9,7 @@ from pymongo import MongoClient
 
 from backtrail.image import Image, Ref, Shape, Written
 from backtrail.stores.mongo.store import MongoStore
-from ledger.journal import Entry, Fact, Head
+from ledger.entry import Entry, Fact, Head
 from ledger.ledger import Ledger
 
 SHAPE = Shape("users")

@@ -21,9 +21,9 @@ from pymongo.errors import OperationFailure
 from backtrail import Keys, Migration, Rows
 from backtrail.errors import AuthorMistake, UnknownName, UsageError
 from backtrail.schema.documents import carry
+from ledger.entry import Entry, Fact, Head
 from ledger.event import Event
 from ledger.expansion import Expansion, expansion
-from ledger.journal import Entry, Fact, Head
 from ledger.ledger import Ledger
 from ledger.mongo import alone
 from ledger.mongo.expansion import MongoExpansion

@@ -11,9 +11,9 @@ from bson.int64 import Int64
 
 from backtrail.errors import Retry
 from backtrail.image import Image, Ref, Shape, Written
+from ledger.entry import Entry, Fact, Head
 from ledger.event import KEPT, Event
 from ledger.integrity import chain, flaw
-from ledger.journal import Entry, Fact, Head
 from ledger.ledger import Ledger
 from ledger.mongo.collections import spans
 from tests.ledger.bodies import commitment, fields_of, open_body

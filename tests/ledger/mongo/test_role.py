@@ -24,10 +24,10 @@ from backtrail.stores import open_store
 from backtrail.stores.mongo.examined import demand_sound
 from backtrail.stores.mongo.store import MongoStore
 from ledger.campaigns import Campaign, Tally
+from ledger.entry import Entry, Fact, Head
 from ledger.erase import Erasure
 from ledger.expansion import expansion
 from ledger.integrity import flaw
-from ledger.journal import Entry, Fact, Head
 from ledger.keyring import new_master, read_masters
 from ledger.ledger import Ledger
 from producer.cli import backtrail

@@ -1,0 +1,101 @@
+"""Between what an event or a stream says and what the ledger holds of it: open, or sealed with the key of the person whose data it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from backtrail.image import Ref
+from backtrail.stores.base import Transaction
+from ledger.entry import Fact, Head
+from ledger.event import SEALED, Content, Event, genesis, origin, pack, ref_number, unpack
+from ledger.keyring import Keyring, seal, unseal
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+
+class Sealing:
+    """Seals and opens with the keys of one ledger's keyring."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self.keyring = keyring
+
+    # -- streams --------------------------------------------------------------------------------------------------
+
+    def opened(self, head: Head, ciphers: Mapping[str, AESGCM]) -> Head:
+        """The head with the key that stands sealed in it; misplaced where it cannot be opened, or belongs elsewhere."""
+        try:
+            key = unseal(ciphers[head.subject or ""], head.name or b"", head.migration.encode()).decode("utf-8", "surrogatepass")
+        except (KeyError, ValueError):
+            return replace(head, misplaced=True)
+        return replace(head, key=key, misplaced=self.keyring.token(head.migration, key) != head.place)
+
+    def ciphers(self, tx: Transaction, heads: Sequence[Head]) -> dict[str, AESGCM]:
+        """What seals what is appended; nothing where the ledger is not encrypted."""
+        if not self.keyring.sealing:
+            return {}
+        subjects = [self.subject(head) for head in heads]
+        return self.keyring.ciphers(tx, [subject for subject in subjects if subject is not None], write=True)
+
+    def subject(self, head: Head) -> str | None:
+        """The token of whose data a stream holds; None where it is nobody's, or is erased."""
+        name = head.key if head.subject is None else head.subject
+        if not self.keyring.sealing or head.erased or (head.subject is None and not name):
+            return None
+        return self.keyring.subject(head.migration, name)
+
+    def begun(self, head: Head, stream: int, cipher: AESGCM | None) -> Head:
+        """The head of a new stream, before its first event."""
+        secret = os.urandom(16)
+        first = genesis(head.migration, origin(secret, head.key))
+        if cipher is None:
+            subject = None if head.subject == head.key else head.subject
+            return replace(head, id=stream, secret=secret, place=head.key, subject=subject, hash=first)
+        return replace(
+            head,
+            id=stream,
+            secret=secret,
+            place=self.keyring.token(head.migration, head.key),
+            subject=self.subject(head),
+            name=seal(cipher, head.key.encode("utf-8", "surrogatepass"), head.migration.encode()),
+            hash=first,
+        )
+
+    def gone_on(self, head: Head, cipher: AESGCM | None) -> Head:
+        """The head of a stream that goes on, perhaps in a ledger that is encrypted since."""
+        return head if cipher is None else replace(head, subject=self.subject(head))
+
+    # -- events ---------------------------------------------------------------------------------------------------
+
+    def event(self, stream: int, version: int, campaign: int, at: int, fact: Fact, cipher: AESGCM | None) -> Event:
+        """The event that says the fact there, with its body, and without its hash."""
+        written = fact.written
+        event = Event(version, fact.kind, campaign, at, data=fact.data)
+        if written is not None:
+            image = written.after or written.before
+            event.ref, event.shape = written.ref, None if image is None else image.shape
+            event.before = None if written.before is None else written.before.data
+            event.after = None if written.after is None else written.after.data
+            event.index = self._index(event)
+        key = None if event.ref is None else event.ref.key
+        event.body = pack(Content(key, event.before, event.after, event.data))
+        if cipher is not None:
+            event.body = bytes([SEALED]) + seal(cipher, event.body, b"%d:%d" % (stream, version))
+        return event
+
+    def _index(self, event: Event) -> int | None:
+        # Where the row did not exist before, nobody else can have had it.
+        return None if event.ref is None or event.before is None else ref_number(self.keyring.lookup, event.ref)
+
+    def read(self, event: Event, body: bytes) -> None:
+        """Nothing; the event says what the open body says, or that it cannot be read."""
+        try:
+            key, event.before, event.after, event.data = unpack(body)
+        except (ValueError, TypeError):
+            event.erased = True
+            return
+        event.ref = None if event.shape is None or key is None else Ref(event.shape.table, key)
+        event.misplaced = event.index != self._index(event)
