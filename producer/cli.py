@@ -24,14 +24,10 @@ COMMANDS = (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="backtrail %(version)s")
 def backtrail() -> None:
     """Migrates live data user by user through a queue, with a ledger and an exact way back for each."""
-
-
-for command in COMMANDS:
-    backtrail.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -140,6 +140,7 @@ class Feeder:
                 if self.ledger.presence.lead(tx, "feeder", self.owner) != self.fence:
                     raise Retry("another feeder leads now")
                 number = self.ledger.campaigns.last_number(tx, campaign.id)
+                self.ledger.keyring.open(tx, again=True)  # keys go into lists as the ledger is now, open or sealed
                 self.ledger.campaigns.add_batches(tx, campaign, number + 1, batches)
                 if page.skipped:
                     self.ledger.campaigns.add_skipped(tx, campaign, number + 1 + len(batches), page.skipped, milliseconds(tx))

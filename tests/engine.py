@@ -32,7 +32,7 @@ from backtrail.settings import load
 from backtrail.stores import Store, open_store
 from ledger.campaigns import Campaign
 from ledger.event import Event
-from ledger.keyring import read_masters
+from ledger.keyring import Keyring, read_masters
 from ledger.ledger import Ledger
 from producer.campaign import Order, open_campaign
 from producer.feed import Feeder
@@ -92,6 +92,11 @@ class Engine(Vocabulary):
     def worker_store(self) -> Store:
         """The store of the worker: its connections are the ones to disturb."""
         return runtime._runtimes[os.getpid()].store
+
+    @property
+    def worker_keyring(self) -> Keyring:
+        """The secrets as the worker holds them."""
+        return runtime._runtimes[os.getpid()].ledger.keyring
 
     def close(self) -> None:
         """Gives all connections back."""

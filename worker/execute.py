@@ -89,6 +89,8 @@ class Attempt:
         self.failures = failures
         self.at = milliseconds(tx)
         self.journal = work.ledger.journal
+        # The ledger may be encrypted since this process began: nothing is written open from then on.
+        work.ledger.keyring.open(tx, again=True)
         self.begin = Fact("begin", to_json({"job": work.campaign.kind}))
         campaign = work.campaign
         heads = self.journal.heads(tx, campaign.migration, keys, lock=True)

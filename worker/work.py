@@ -68,9 +68,6 @@ def load(store: Store, ledger: Ledger, campaign: Campaign) -> Work:
     except UsageError as error:
         raise SchemaChanged(str(error)) from error
     tables = {name: columns_of(store, name) for name in {*found.cls.writes, *(rows.table for rows in found.cls.reads)}}
-    with store.transaction(write=False) as tx:
-        # A ledger that was encrypted since the last campaign is met here.
-        ledger.keyring.open(tx, again=True)
     ledger.journal.remember(store, [store.shape(name) for name in found.cls.writes])
     return Work(store, ledger, campaign, migration, tables, found)
 

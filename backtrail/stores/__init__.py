@@ -1,4 +1,4 @@
-"""One database as Backtrail sees it, behind one interface; each module of this folder knows one kind, and alone imports its driver."""
+"""One database as Backtrail sees it, behind one interface; each folder in this one knows one kind, and alone imports its driver."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def open_store(url: str, *, lock_timeout_ms: int = 1000) -> Store:
     """
     scheme = url.split(":", 1)[0].split("+", maxsplit=1)[0]
     if scheme == "sqlite":
-        from backtrail.stores.sqlite import SqliteStore
+        from backtrail.stores.sqlite.store import SqliteStore
 
         return SqliteStore(url, lock_timeout_ms)
     if scheme in {"postgresql", "postgres"}:
         try:
-            from backtrail.stores.postgres import PostgresStore
+            from backtrail.stores.postgres.store import PostgresStore
         except ImportError as error:
             raise _lacking(error, "psycopg", "postgres") from error
         return PostgresStore(url, lock_timeout_ms)

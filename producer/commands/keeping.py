@@ -11,11 +11,7 @@ import click
 
 from backtrail.errors import UsageError
 from producer import checkpoint as checkpoints
-from producer.commands.options import (
-    common,
-    reason_option,
-    verifier_option,
-)
+from producer.commands.options import common, reason_option, verifier_option
 from producer.context import Context
 
 

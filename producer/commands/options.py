@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import click
 
 from backtrail.errors import UsageError
 from producer.context import Context
+
+Command = Callable[..., Any]
 
 
 class Share(click.ParamType[float]):

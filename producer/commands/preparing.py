@@ -11,11 +11,7 @@ import click
 from backtrail.discovery import announced, find
 from producer import show
 from producer.campaign import whoami
-from producer.commands.options import (
-    common,
-    parameters,
-    reason_option,
-)
+from producer.commands.options import common, parameters, reason_option
 from producer.context import Context
 
 

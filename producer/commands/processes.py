@@ -9,9 +9,7 @@ from pathlib import Path
 import click
 
 from producer import show
-from producer.commands.options import (
-    common,
-)
+from producer.commands.options import common
 from producer.context import Context
 
 

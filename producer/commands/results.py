@@ -14,13 +14,8 @@ from ledger.verify import Verifier, cores
 from producer import checkpoint as checkpoints
 from producer import history as histories
 from producer import show
-from producer.campaign import known_keys
-from producer.commands.options import (
-    Share,
-    common,
-    only_option,
-    verifier_option,
-)
+from producer.campaign import known_keys, last_params
+from producer.commands.options import Share, common, only_option, verifier_option
 from producer.context import Context, open_ledger
 from producer.sources import Chosen
 
@@ -49,7 +44,7 @@ def verify(
         sys.exit(checkpoints.verify_all(context, checkpoint, verifier))
     ledger = context.ledger
     plain = context.migration(migration)
-    params = lastparameters(ledger, plain)
+    params = last_params(ledger, plain)
     found = plain.bound(params)
     ledger.store.check(found.cls)
     with ledger.store.transaction(write=False) as tx:

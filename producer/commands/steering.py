@@ -10,11 +10,7 @@ from ledger.campaigns import UNFINISHED
 from ledger.presence import milliseconds
 from producer import show
 from producer.campaign import mended, moved
-from producer.commands.options import (
-    common,
-    reason_option,
-    watch_option,
-)
+from producer.commands.options import common, reason_option, watch_option
 from producer.context import Context
 from producer.failures import failures
 from producer.status import status as status_documents

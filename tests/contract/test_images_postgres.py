@@ -126,7 +126,7 @@ def test_values_that_are_passed_on(on_postgres: Engine) -> None:
 
 def test_python_values() -> None:
     """What authors get: plain Python values, and text for what Python cannot hold."""
-    from backtrail.stores.postgres import decoder
+    from backtrail.stores.postgres.values import decoder
 
     assert decoder(1700)("1.10") == Decimal("1.10")
     assert decoder(1184)("2020-01-01 00:00:00+00") == dt.datetime(2020, 1, 1, tzinfo=dt.UTC)

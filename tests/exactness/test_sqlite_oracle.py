@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from backtrail.stores import sqlite as product
 from backtrail.stores.cells import tag_stored
+from backtrail.stores.sqlite import catalog as product
 from tests.engine import Engine
 from tests.exactness import sqlite_values as values
 from tests.exactness.sqlite import World, judged_world

@@ -377,6 +377,30 @@ def test_a_ledger_that_is_encrypted_later_goes_on(url: str, masters: Path) -> No
         assert {event.body[0] for event in engine.events(cls, eve)} == {2}
 
 
+def test_who_runs_while_the_ledger_is_encrypted_seals_from_then_on(url: str, masters: Path) -> None:
+    """A worker and a feeder that met the ledger open, and have the key, write nothing open once somebody has encrypted it."""
+    titles = Titles()
+    ann, bob, _ = (email for email, _ in USERS.values())
+    with closing(Engine(url)) as engine:
+        fill(engine)
+        cls = moving(engine, titles)
+        engine.ledger.create()
+    with closing(Engine(url, masters=masters)) as running:
+        for keyring in (running.ledger.keyring, running.worker_keyring):
+            with running.store.transaction(write=False) as tx:
+                keyring.open(tx)
+            assert not keyring.sealing, "it met the ledger open"
+        campaign = running.open(cls, "migrate", only=[ann])
+        assert running.ledger.keyring.sealing
+        assert not running.worker_keyring.sealing, "nobody told the worker"
+        assert running.run(campaign)["migrated"] == 1
+        assert {event.body[0] for event in running.events(cls, ann)} == {2}
+        with running.store.transaction(write=False) as tx:
+            running.ledger.keyring.open(tx)
+        assert running.migrate(cls)["migrated"] == 2
+        assert not readable(raw(running), bob)
+
+
 def test_streams_are_found_by_their_token_only(sealed: Engine) -> None:
     """The row of a stream names nobody; a page gives the keys back, and says so where a row stands under another key than its own."""
     cls = moving(sealed, Titles())

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from backtrail import Keys, Rows
-from backtrail.stores.watch_postgres import PostgresWatch
-from backtrail.stores.watch_sqlite import SqliteWatch
+from backtrail.stores.postgres.watch import PostgresWatch
+from backtrail.stores.sqlite.watch import SqliteWatch
 from tests.engine import Engine, migration
 
 TOUCH = {

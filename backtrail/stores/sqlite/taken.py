@@ -12,7 +12,7 @@ from backtrail.stores.tables import Table
 from backtrail.stores.taken import holders
 
 if TYPE_CHECKING:
-    from backtrail.stores.sqlite import SqliteTransaction
+    from backtrail.stores.sqlite.transaction import SqliteTransaction
 
 
 def taken(tx: SqliteTransaction, error: Exception, writes: Sequence[Write]) -> Quarantine | None:

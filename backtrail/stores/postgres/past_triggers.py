@@ -12,7 +12,7 @@ from backtrail.errors import TriggerInTheWay
 from backtrail.stores.tables import Table
 
 if TYPE_CHECKING:
-    from backtrail.stores.postgres import PostgresTransaction
+    from backtrail.stores.postgres.transaction import PostgresTransaction
 
 CHECKED_BY_TRIGGERS = """
 SELECT a.attname FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)

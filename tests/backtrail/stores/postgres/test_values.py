@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtrail.errors import BadValue
-from backtrail.stores.postgres import decoder, encoder, interval_text, server_text
+from backtrail.stores.postgres.values import decoder, encoder, interval_text, server_text
 from backtrail.values import Opaque
 
 INTERVAL = 1186

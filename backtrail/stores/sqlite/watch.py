@@ -15,7 +15,7 @@ from backtrail.stores.tables import Table
 from backtrail.stores.watch import Action, Watch
 
 if TYPE_CHECKING:
-    from backtrail.stores.sqlite import SqliteTransaction
+    from backtrail.stores.sqlite.transaction import SqliteTransaction
 
 LOG = "backtrail_touched"
 

@@ -12,7 +12,7 @@ from backtrail.stores.base import Write
 from backtrail.stores.taken import holders
 
 if TYPE_CHECKING:
-    from backtrail.stores.postgres import PostgresTransaction
+    from backtrail.stores.postgres.transaction import PostgresTransaction
 
 INDEX = """
 SELECT pg_get_indexdef(i.indexrelid, k, true), pg_get_expr(i.indpred, i.indrelid), i.indisunique

@@ -17,7 +17,7 @@ from backtrail.stores.tables import Table
 from backtrail.stores.watch import Action, Watch
 
 if TYPE_CHECKING:
-    from backtrail.stores.postgres import PostgresTransaction
+    from backtrail.stores.postgres.transaction import PostgresTransaction
 
 WRITTEN = """
 WITH s AS MATERIALIZED (

@@ -1,0 +1,1 @@
+"""PostgreSQL as a store: every value as the server's own text, under settings pinned for the transaction."""

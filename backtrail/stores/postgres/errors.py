@@ -1,0 +1,82 @@
+"""The driver's errors as ours."""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+
+from backtrail.errors import (
+    BacktrailError,
+    BadValue,
+    ConstraintFailed,
+    DatabaseFault,
+    PermissionMissing,
+    Retry,
+    SchemaChanged,
+    StorageFull,
+    UnsuitableDatabase,
+    clash,
+)
+
+REFUSALS = (
+    "authentication failed",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "no password supplied",
+    "is not permitted to log in",
+)
+"""What a server says to whom it does not let in; libpq passes its words on, and no code."""
+
+REFUSED = "the database refuses this user, or does not exist: check the user, password and name of the database in database_url"
+
+
+def translated(error: psycopg.Error) -> BacktrailError:
+    """One of ours, by the error's SQLSTATE (PostgreSQL's documentation, appendix A).
+
+    Only names go into the message: the server's own text quotes values of the user's columns.
+    """
+    diag, state = error.diag, error.sqlstate
+    name = type(error).__name__
+    if state is None:
+        # No answer from the server: the connection was not made, or was lost.
+        if isinstance(error, psycopg.OperationalError):
+            if any(words in str(error) for words in REFUSALS):
+                return UnsuitableDatabase(REFUSED)
+            return Retry("the connection to the database was lost or refused")
+        return (
+            BadValue(f"a value cannot be sent to the database ({name})")
+            if isinstance(error, psycopg.DataError)
+            else DatabaseFault(name)
+        )
+    where = ".".join(part for part in (diag.table_name, diag.column_name) if part)
+    function = re.search(r"function (\S+?)\(", diag.context or "")
+    what = name + "".join(
+        f"{word}{part}"
+        for word, part in (
+            (" on ", where),
+            (", constraint ", diag.constraint_name),
+            (", in the function ", function and function[1]),
+        )
+        if part
+    )
+    if state in {"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "53300", "25P03", "57P05"} or state.startswith(
+        "08"
+    ):
+        return Retry(what)
+    if state.startswith("28") or state == "3D000":
+        return UnsuitableDatabase(f"the database refuses this user or does not exist ({name}): check database_url")
+    if state in {"42501", "25006"}:
+        return PermissionMissing(f"{diag.message_primary}: the database user may not do what the migration does")
+    if state.startswith(("53", "58")):
+        return StorageFull(f"{what}: the server has no room or cannot write its files")
+    if state == "0A000" and "cached plan" in str(error):
+        return Retry(what)
+    if state in {"23505", "23P01"}:
+        return clash(what)
+    if state.startswith(("22", "23", "P0", "44", "27", "54", "21", "09", "2F", "38", "39")):
+        return ConstraintFailed(what)
+    if state.startswith("42"):
+        # The statements are ours and right for the schema that was reflected, so it is another now.
+        return SchemaChanged(f"{what}: {diag.message_primary}" if state in {"42P01", "42703"} else what)
+    return DatabaseFault(f"{what} ({state})")

@@ -1,0 +1,91 @@
+"""A PostgreSQL database: its connections, and what it must be like."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from backtrail.errors import BacktrailError, DatabaseFault, Retry, UnsuitableDatabase, UsageError
+from backtrail.migration import Keys, Migration
+from backtrail.stores.postgres.catalog import reflect, table_names
+from backtrail.stores.postgres.errors import translated
+from backtrail.stores.postgres.transaction import PostgresTransaction
+from backtrail.stores.sql import SqlStore
+from backtrail.stores.tables import Column, Table
+from backtrail.stores.writing import SqlTransaction
+
+
+class PostgresStore(SqlStore):
+    """A PostgreSQL database."""
+
+    kind = "postgres"
+    driver_errors: ClassVar[tuple[type[Exception], ...]] = (psycopg.Error,)
+
+    def _make_engine(self) -> Engine:
+        url = sa.make_url(self.url).set(drivername="postgresql+psycopg")
+        # No prepared statements and no session settings: both break behind a pooler in transaction mode.
+        arguments = {"prepare_threshold": None, "connect_timeout": 10, "application_name": "backtrail", "client_encoding": "utf8"}
+        # Native hstore would come back as dicts, whatever a cursor of ours registers.
+        return sa.create_engine(
+            url, pool_size=2, max_overflow=2, pool_pre_ping=True, use_native_hstore=False, connect_args=arguments
+        )
+
+    def _options(self, write: bool) -> dict[str, Any]:
+        return {} if write else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+    def _transaction(self, connection: Connection) -> PostgresTransaction:
+        return PostgresTransaction(self, connection)
+
+    def _is_dead(self, connection: Connection) -> bool:
+        raw = connection.connection.driver_connection
+        return bool(raw.closed or raw.broken) if isinstance(raw, psycopg.Connection) else True
+
+    def mark(self, column: Column) -> str:
+        return f"%s::{column.cast}"
+
+    def _table_names(self, connection: Connection) -> list[str]:
+        return table_names(connection)
+
+    def _reflect(self, connection: Connection, name: str) -> Table | None:
+        return reflect(connection, name, self.quote)
+
+    def _key_types(self, tx: SqlTransaction, keys: Keys, table: Table) -> tuple[str, ...]:
+        for name in keys.columns:
+            try:
+                tx.rows_of(f"SELECT 1 FROM {table.sql} t ORDER BY t.{self.quote(name)} LIMIT 0")
+            except psycopg.errors.UndefinedFunction:
+                kind = table.by_name[name].type
+                raise UsageError(
+                    f"{keys.table}.{name} is {kind}, which has no order, so it cannot name entities: take another column"
+                ) from None
+        return tuple(table.by_name[name].key_type for name in keys.columns)
+
+    def check(self, migration: type[Migration]) -> None:
+        super().check(migration)
+        with self.transaction(write=False) as tx:
+            recovering, read_only = tx.rows_of("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')")[0]
+            if recovering == "t":
+                raise UnsuitableDatabase("the database is a read-only replica: give the address of its primary")
+            if read_only == "on":
+                raise UnsuitableDatabase("the database is read-only for this user (default_transaction_read_only): let it write")
+            names = (
+                {rows.table for rows in migration.reads} | set(migration.writes) | {keys.table for keys in migration.all_keys()}
+            )
+            for name in sorted(names):
+                sql = "SELECT row_security_active(%s::regclass)"
+                if tx.rows_of(sql, [self.table(name).sql.replace("%%", "%")])[0][0] == "t":
+                    raise UnsuitableDatabase(
+                        f"row-level security would hide rows of {name} from this user: run as its owner, or as a user with BYPASSRLS"
+                    )
+
+    def translate(self, error: Exception) -> BacktrailError:
+        if isinstance(error, sa.exc.DBAPIError) and isinstance(error.orig, Exception):
+            return self.translate(error.orig)
+        if isinstance(error, sa.exc.TimeoutError):
+            return Retry("no free connection to the database")
+        if not isinstance(error, psycopg.Error):
+            return DatabaseFault(type(error).__name__)
+        return translated(error)

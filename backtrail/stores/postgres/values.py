@@ -1,0 +1,164 @@
+"""What the server's text of a value is in Python, and the text of what an author gives."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import enum
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.adapt import Transformer
+from psycopg.postgres import types as registry
+
+from backtrail.errors import BadValue
+from backtrail.stores.postgres.types import (
+    BOXES,
+    INTERVAL,
+    INTERVALS,
+    JSON_ARRAY_OIDS,
+    JSON_OIDS,
+    NAMED_OIDS,
+    TEXT_OIDS,
+    TIMESTAMP,
+    TIMESTAMPS,
+)
+from backtrail.values import Opaque
+
+JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
+def decoder(oid: int) -> Callable[[str], Any]:
+    """What turns the server's text of a value of that type into a Python value; `Opaque` where Python has none."""
+    if oid in TEXT_OIDS:
+        return str
+    if oid in {20, 21, 23, 26} or oid in NAMED_OIDS:
+        return int
+    if oid in JSON_OIDS:
+        return _or_opaque(json.loads)
+    if oid == INTERVAL:
+        # psycopg makes 30 days of a month, and a day of 24 hours, which are other values.
+        load = _loaded(oid)
+        return lambda text: value if interval_text(value := load(text)) == text else Opaque(text)
+    if oid in {TIMESTAMP, TIMESTAMPS}:
+        load = _loaded(oid)
+        return lambda text: _aware(load(text))
+    info = registry.get(oid)
+    if info is None:
+        return str
+    return Opaque if oid == INTERVALS or info.name.endswith(("range", "multirange")) else _loaded(oid)
+
+
+def interval_text(value: Any) -> str:
+    """The server's text of the interval that has these days and this time, both of one sign; empty for what is none."""
+    if not isinstance(value, dt.timedelta):
+        return ""
+    sign, value = ("-", -value) if value < dt.timedelta() else ("", value)
+    seconds, fraction = value.seconds, f".{value.microseconds:06d}".rstrip("0").rstrip(".")
+    time = f"{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{fraction}"
+    days = f"{sign}{value.days} day{'' if (sign, value.days) == ('', 1) else 's'}" if value.days else ""
+    return f"{days} {time}" if days and value - dt.timedelta(value.days) else days or time
+
+
+def _aware(value: Any) -> Any:
+    # A timestamp without zone is taken as UTC: authors never meet a naive time.
+    if isinstance(value, list):
+        return [_aware(item) for item in value]
+    return value.replace(tzinfo=dt.UTC) if isinstance(value, dt.datetime) else value
+
+
+def _loaded(oid: int) -> Callable[[str], Any]:
+    loader = Transformer(None).get_loader(oid, pq.Format.TEXT)
+    # An array that does not begin at 1 says so before its elements; a list does not.
+    return _or_opaque(lambda text: Opaque(text) if text.startswith("[") and "]={" in text else loader.load(text.encode()))
+
+
+def _or_opaque(load: Callable[[str], Any]) -> Callable[[str], Any]:
+    def decode(text: str) -> Any:
+        try:
+            return load(text)
+        except (psycopg.DataError, ValueError, OverflowError, ArithmeticError, RecursionError):
+            return Opaque(text)
+
+    return decode
+
+
+def encoder(table: str, name: str, oid: int) -> Callable[[Any], str]:
+    """What turns Python values into text that the server reads as a value of that type."""
+    is_json = oid in JSON_OIDS
+
+    def encode(value: Any) -> str:
+        if isinstance(value, Opaque):
+            return str(value.exact)
+        try:
+            text = JSON.encode(value) if is_json else value if type(value) is str else server_text(value, oid)
+            text.encode()  # a lone surrogate is a ValueError
+        except (TypeError, ValueError) as error:
+            raise BadValue(f"{table}.{name} cannot hold a value of type {type(value).__name__}") from error
+        if "\0" in text:
+            raise BadValue(f"{table}.{name} cannot hold text with a NUL character")
+        return text
+
+    return encode
+
+
+def server_text(value: Any, oid: int = 0) -> str:
+    """The value as text for the server's input functions.
+
+    Raises:
+        TypeError: no type of PostgreSQL takes it.
+    """
+    match value:
+        case enum.Enum():
+            return server_text(value.value, oid)
+        case str():
+            return str(value)
+        case bool():
+            return "t" if value else "f"
+        case int() | decimal.Decimal() | uuid.UUID():
+            return str(value)
+        case float():
+            return repr(value).replace("inf", "Infinity").replace("nan", "NaN")
+        case dt.datetime():
+            # A timestamp without zone drops the offset of its text, so the time goes there as UTC.
+            return str(value.astimezone(dt.UTC).replace(tzinfo=None)) if value.tzinfo and oid == TIMESTAMP else value.isoformat()
+        case dt.date() | dt.time():
+            return value.isoformat()
+        case dt.timedelta():
+            return interval_text(value)
+        case bytes() | bytearray() | memoryview():
+            return "\\x" + bytes(value).hex()
+        case list() | tuple():
+            return "{" + (";" if oid == BOXES else ",").join(_element(item, oid) for item in value) + "}"
+        case dict() | set() | frozenset():
+            raise TypeError
+    if type(value).__module__ not in {"ipaddress", "fractions"}:
+        raise TypeError  # the text of an unknown object is its address, or worse, looks like a value
+    return str(value)
+
+
+def array(column: Sequence[Any]) -> str:
+    """An array of texts or numbers as the server reads it; psycopg's own takes as long as finding the rows."""
+    if str in map(type, column):
+        texts = ["NULL" if cell is None else '"' + cell.replace("\\", "\\\\").replace('"', '\\"') + '"' for cell in column]
+    else:
+        texts = ["NULL" if cell is None else str(cell) for cell in column]
+    return "{" + ",".join(texts) + "}"
+
+
+def _element(value: Any, oid: int) -> str:
+    if value is None:
+        return "NULL"
+    as_json = oid in JSON_ARRAY_OIDS
+    if isinstance(value, (list, tuple)) and not as_json:
+        return server_text(value, oid)
+    text = (
+        json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if as_json
+        else server_text(value, TIMESTAMP if oid == TIMESTAMPS else 0)
+    )
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,1 @@
+"""SQLite as a store: values of their own storage class, whatever the column declares; one writer at a time."""

@@ -1,0 +1,97 @@
+"""A SQLite file: its connections, and what its keys are."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine, make_url
+
+from backtrail.errors import BacktrailError, Retry, UnsuitableDatabase, UsageError
+from backtrail.migration import Keys
+from backtrail.stores.sql import SqlStore
+from backtrail.stores.sqlite.catalog import reflect, table_names
+from backtrail.stores.sqlite.connection import begin_to_write, demand_utf8
+from backtrail.stores.sqlite.errors import translated
+from backtrail.stores.sqlite.transaction import SqliteTransaction
+from backtrail.stores.sqlite.values import affinity
+from backtrail.stores.tables import Column, Table
+from backtrail.stores.writing import SqlTransaction
+
+KEY_TYPES = {"integer": "int", "real": "number", "text": "text", "blob": "bytes"}
+
+
+class SqliteStore(SqlStore):
+    """A SQLite file."""
+
+    kind = "sqlite"
+    driver_errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
+
+    def _make_engine(self) -> Engine:
+        path = make_url(self.url).database
+        timeout = max(self.lock_timeout_ms / 1000, 20)
+        engine = sa.create_engine(self.url, poolclass=sa.pool.QueuePool, pool_size=2, connect_args={"timeout": timeout})
+
+        @sa.event.listens_for(engine, "connect")
+        def _connected(raw: sqlite3.Connection, _record: Any) -> None:
+            raw.isolation_level = None  # the driver's own BEGIN comes late and not before reads: ours does
+            raw.execute("PRAGMA foreign_keys = ON")
+            demand_utf8(raw)
+
+        @sa.event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            if not connection.get_execution_options().get("backtrail_write", True):
+                connection.exec_driver_sql("BEGIN")
+                return
+            begin_to_write(connection, timeout)
+            # Rows that refer to each other come back in any order; the whole must be right at the commit.
+            connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+
+        if path is None:
+            raise UnsuitableDatabase("a SQLite database in memory belongs to one process: name a file, as in sqlite:///app.db")
+        return engine
+
+    def _options(self, write: bool) -> dict[str, Any]:
+        return {"backtrail_write": write}
+
+    def _transaction(self, connection: Connection) -> SqliteTransaction:
+        return SqliteTransaction(self, connection)
+
+    def _is_dead(self, connection: Connection) -> bool:
+        return False
+
+    def mark(self, column: Column) -> str:
+        return "?"
+
+    def _table_names(self, connection: Connection) -> list[str]:
+        return table_names(connection)
+
+    def _reflect(self, connection: Connection, name: str) -> Table | None:
+        return reflect(connection, name, self.quote)
+
+    def _key_types(self, tx: SqlTransaction, keys: Keys, table: Table) -> tuple[str, ...]:
+        condition, parameters = self.where(table, keys)
+        types = []
+        for name in keys.columns:
+            column = f"t.{self.quote(name)}"
+            sql = f"SELECT DISTINCT typeof({column}) FROM {table.sql} t WHERE {condition} AND {column} IS NOT NULL"
+            found = {KEY_TYPES[row[0]] for row in tx.rows_of(sql, parameters)}
+            if found == {"int", "number"}:
+                found = {"number"}
+            if len(found) > 1:
+                raise UsageError(
+                    f"{keys.table}.{name} holds keys of mixed type ({', '.join(sorted(found))}), which would print alike:"
+                    f" give Keys({keys.table!r}, {name!r}, key=) to make them one type"
+                )
+            types.append(
+                found.pop() if found else {"integer": "int", "real": "number"}.get(affinity(table.by_name[name].type), "text")
+            )
+        return tuple(types)
+
+    def translate(self, error: Exception) -> BacktrailError:
+        if isinstance(error, sa.exc.DBAPIError) and isinstance(error.orig, Exception):
+            return self.translate(error.orig)
+        if isinstance(error, sa.exc.TimeoutError):
+            return Retry("no free connection to the database")
+        return translated(error)
