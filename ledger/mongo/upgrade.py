@@ -13,7 +13,7 @@ HEAD = 2
 """The newest form of the ledger that this version knows."""
 
 OLDEST = 2
-"""The oldest form that this version reads. What came before it was never released."""
+"""The oldest form that this version reads. A ledger of 0.1 cannot be given this form: its hashes are over other bytes."""
 
 NAMESPACE_EXISTS = 48
 
@@ -32,7 +32,7 @@ def version(database: LedgerDatabase, session: ClientSession | None = None) -> i
         )
     if step is not None and step < OLDEST:
         raise UnsuitableDatabase(
-            f"the ledger was written by a version from before the first release (its step {step}), whose form nothing reads any more:"
+            f"the ledger was written by a version before 0.2.0 (its step {step}), whose form nothing reads any more:"
             " end with that version what it began, and drop its ledger"
         )
     return step

@@ -17,7 +17,7 @@ HEAD = "0002"
 """The newest step that this version knows (the last file in ledger/sql/steps/versions)."""
 
 OLDEST = "0002"
-"""The oldest step that this version reads. What came before it was never released."""
+"""The oldest step that this version reads. A ledger of 0.1 cannot be given this form: its hashes are over other bytes."""
 
 LOCK = 0x6261636B747261
 """The advisory lock under which one of several starters creates the ledger: "backtra" in ASCII."""
@@ -28,7 +28,7 @@ def version(connection: Connection) -> str | None:
 
     Raises:
         LedgerTooNew: it stands at a step that this version does not know.
-        UnsuitableDatabase: it stands at one from before the first release.
+        UnsuitableDatabase: it stands at one of a version before 0.2.0.
     """
     postgres = connection.dialect.name == "postgresql"
     table = sa.table(
@@ -43,7 +43,7 @@ def version(connection: Connection) -> str | None:
         )
     if found is not None and found < OLDEST:
         raise UnsuitableDatabase(
-            f"the ledger was written by a version from before the first release (its step {found}), whose form nothing reads any more:"
+            f"the ledger was written by a version before 0.2.0 (its step {found}), whose form nothing reads any more:"
             " end with that version what it began, and drop its ledger"
         )
     return None if found is None else str(found)

@@ -44,7 +44,7 @@ def frozen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Eng
 
 def test_there_are_frozen_ledgers() -> None:
     """Without them nothing here would be tested."""
-    assert "0.1.0" in VERSIONS
+    assert "0.2.0" in VERSIONS
 
 
 def test_a_ledger_of_an_earlier_version_verifies_and_rolls_back(frozen: tuple[Engine, dict[str, Any]]) -> None:

@@ -95,5 +95,5 @@ def test_a_ledger_from_before_the_first_release_is_refused(engine: Engine, tmp_p
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
-    assert "before the first release" in done.stderr
+    assert "by a version before 0.2.0" in done.stderr
     assert engine.query(f"SELECT version_num FROM {version}") == [("0001",)]

@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from backtrail.errors import (
-    BadValue,
-)
+from backtrail.errors import BadValue
 from backtrail.stores.cells import RawText
 from backtrail.stores.sqlite.values import affinity, decoder, encoder, order
 from backtrail.values import Opaque
