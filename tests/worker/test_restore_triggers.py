@@ -278,7 +278,7 @@ def test_triggers_that_write_again_after_the_statement(on_postgres: Engine, stra
 def test_triggers_cost_nothing_where_there_are_none(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without triggers nothing is watched; with one, the watch is there."""
     watched: list[str] = []
-    kind = "backtrail.stores." + ("postgres.PostgresWatch" if engine.postgres else "sqlite.SqliteWatch")
+    kind = "backtrail.stores." + ("postgres.transaction.PostgresWatch" if engine.postgres else "sqlite.transaction.SqliteWatch")
     original = PostgresWatch if engine.postgres else SqliteWatch
     monkeypatch.setattr(kind, lambda tx, tables: watched.append(tables[0].name) or original(tx, tables))
     people(engine, 3)
