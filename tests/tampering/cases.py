@@ -335,7 +335,7 @@ def _falsify(at: int, dump: Dump) -> None:
             if fields[1] is not None and fields[2] is not None:
                 fields[1] = fields[1].replace(b"o", b"0").replace(b"a", b"4").replace(b"A", b"4")
             if fields[3] is not None:
-                fields[3] = fields[3].replace(b'"moved"', b'"m0ved"')
+                fields[3] = fields[3].replace(b'"moved"', b'"m0ved"').replace(b'"job"', b'"j0b"')
             event["body"] = forge.body_of(fields)
     forge.rechain(dump, stream)
 

@@ -59,6 +59,10 @@ class Attacker(ABC):
         return changed
 
 
+def _place(row: Row) -> list[str]:
+    return [str(row.get(name, "")).zfill(20) for name in ("stream", "id", "version", "campaign", "number", "size", "level")]
+
+
 class SqliteAttacker(Attacker):
     """A SQLite file."""
 
@@ -141,7 +145,8 @@ class PostgresAttacker(Attacker):
         for name, table in self.tables.items():
             cursor = self.connection.execute(sql.SQL("SELECT * FROM {}").format(table))
             columns = [column.name for column in cursor.description or ()]
-            dump[name] = [dict(zip(columns, row, strict=True)) for row in cursor]
+            # A row that was taken out and put back may lie elsewhere in the file.
+            dump[name] = sorted((dict(zip(columns, row, strict=True)) for row in cursor), key=_place)
         return dump
 
     def _replace(self, tables: dict[str, list[Row]]) -> None:
