@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench exactness tampering stateful mutation up clean
+.PHONY: help demo test long lint format bench exactness tampering stateful mutation up clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,9 +22,12 @@ $(READY): pyproject.toml
 demo: $(READY) ## the main job on sample data, with nothing running beforehand
 	$(BIN)/backtrail demo
 
-test: $(READY) ## all tests, or TESTS=tests/ledger, against real servers that the tests start
+test: $(READY) ## the tests, or TESTS=tests/ledger, against real servers that they start
 	@# Three at a time, also on two cores: much of a test is waiting for processes and servers.
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(TESTS)
+
+long: $(READY) ## the tests that take longer; CI runs them too
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m long $(TESTS)
 
 lint: $(READY) ## style, format and strict types
 	$(BIN)/ruff check .

@@ -89,6 +89,7 @@ def test_what_cannot_be_meant(stages: dict[str, World], kind: str, arguments: li
     assert stage.dump() == before
 
 
+@pytest.mark.long
 def test_after_a_campaign(world: World) -> None:
     """What is not there is told from what is, also once there is a ledger: keys, campaigns, and another migration's campaign."""
     world.populate(5)
@@ -193,6 +194,7 @@ def test_what_a_server_refuses(alone_postgres: World) -> None:
             connection.execute(f"DROP ROLE {role}")
 
 
+@pytest.mark.long
 def test_a_ledger_of_a_newer_version(alone: World) -> None:
     """A ledger that a newer version wrote is left alone, by every command."""
     alone.populate(5)

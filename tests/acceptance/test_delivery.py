@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import redis
 
 from producer.queue import Queue
@@ -17,6 +18,7 @@ def until_empty(broker: str) -> None:
         until(lambda: client.llen("bt") == 0 and client.hlen("unacked") == 0, what="the end of the queue", timeout=60)
 
 
+@pytest.mark.long
 def test_ten_times_at_once_is_once(alone: World, broker: str) -> None:
     """Every message ten times in the queue of two workers: every user once, and a rollback's redelivery changes nothing."""
     world = alone.at(broker)

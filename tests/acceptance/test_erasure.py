@@ -54,6 +54,7 @@ def place() -> Iterator[Place]:
         yield one
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sealed", [False, True], ids=["open", "sealed"])
 def test_the_whole_way_of_a_request(place: Place, sealed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Key, worker, campaign, erasure, proof, rotation: no word of the person on any output, log, or file but the application's own."""

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
+import pytest
 
 from tests.acceptance.sql_eyes import sql_eye
 from tests.acceptance.world import World
@@ -36,6 +37,7 @@ def test_one_bad_user_of_a_batch_fails_alone_and_is_mended(world: World) -> None
     world.demand_migrated(before)
 
 
+@pytest.mark.long
 def test_a_lock_held_for_long_fails_nobody(world: World) -> None:
     """A lock held several times longer than a batch waits for one (a second) delays its batch, and quarantines nobody."""
     world.populate(100)
@@ -50,6 +52,7 @@ def test_a_lock_held_for_long_fails_nobody(world: World) -> None:
     world.demand_migrated(before)
 
 
+@pytest.mark.long
 def test_a_hundred_deadlocks_fail_nobody(alone_postgres: World) -> None:
     """An application that deadlocks with every batch, the worker being the victim each time: all are migrated, none fails."""
     world, batches, size = alone_postgres, 100, 10

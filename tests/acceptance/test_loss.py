@@ -55,6 +55,7 @@ def killed(processes: set[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("alone", "whole"),
     [

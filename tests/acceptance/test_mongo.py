@@ -132,6 +132,7 @@ def populate(world: World) -> MongoEye:
     return eye
 
 
+@pytest.mark.long
 def test_an_application_goes_on_writing(alone_mongo: World, broker: str) -> None:
     """Two workers beside an application on the same documents: no update is lost, nobody fails, and whoever is stale is named and caught up."""
     world = alone_mongo.at(broker)

@@ -94,6 +94,7 @@ def raw(eye: MongoEye, world: World) -> dict[tuple[str, Any], bytes]:
     return {(name, key): document for name in names for key, document in by_key(eye.data, name).items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("staffed", ["mongo"], indirect=True)
 def test_a_thousand_forth_and_back(world: World) -> None:
     """Three of 1000 go back and nobody else changes; they come again byte for byte; all go back and dbHash is what it was before."""
@@ -126,6 +127,7 @@ def test_a_thousand_forth_and_back(world: World) -> None:
 LARGE, SIZE = (5, 6, 30), 15_000_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("staffed", ["mongo"], indirect=True)
 def test_large_documents_among_small_ones(world: World) -> None:
     """Users of 15 MB, some in one batch, are migrated and rolled back like all others, byte by byte."""

@@ -32,6 +32,7 @@ def second(world: World, code: str = SECOND) -> str:
     return name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("staffed", ["postgres", "mongo"], indirect=True)
 def test_each_entity_waits_for_its_own(world: World) -> None:
     """With equal keys those whose turn has come are done and the others fail by name; rollback refuses while a dependent stands."""
@@ -56,6 +57,7 @@ def test_each_entity_waits_for_its_own(world: World) -> None:
     assert place.run("rollback", world.source, "--all", code=2).err.count("\n") == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("staffed", ["sqlite", "mongo"], indirect=True)
 def test_other_keys_wait_for_the_whole(world: World) -> None:
     """With other keys nothing begins before all of the required migration is done, nor goes back under what stands on it."""

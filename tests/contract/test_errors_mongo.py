@@ -244,7 +244,6 @@ def limited() -> Iterator[Engine]:
             worker._columns = world._columns
             yield worker
         root.admin.command("dropUser", "worker")
-        root.admin.command("dropRole", "backtrailWorker")
 
 
 def test_a_user_who_may_not_go_past_validators(limited: Engine) -> None:

@@ -140,7 +140,7 @@ def test_nothing_is_brought_back_and_it_says_why(anywhere: Engine) -> None:
     assert engine.rerun(cls, options={"stale": True})["failed"] == 0
     assert engine.rerun(cls, options={"failed": True})["migrated"] == 0
     back = engine.rollback(cls, options={"from": "campaign", "campaign": int(first[1:])})
-    assert (back["rolled_back"], back["failed"]) == (2, 0), "the erased one has failed since, and is another campaign's"
+    refused(back, 2)
     assert engine.redo(cls, back["campaign"])["migrated"] == 2
     refused(engine.rollback(cls, options={"from": "streams", "state": "migrated"}), 2)
     assert verified(engine, cls)["problems"].keys() <= {"coverage"}

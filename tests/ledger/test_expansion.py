@@ -92,6 +92,7 @@ def world(database, tmp_path):
     world.engine.close()
 
 
+@pytest.mark.long
 def test_the_commands_tell_the_whole_story(world):
     """Shown first, added once, not taken back while it is used, and then gone without a trace."""
     users, tables = world.engine.dump("users"), world.tables()

@@ -118,6 +118,7 @@ def test_who_stands_on_rows_is_found(engine: Engine) -> None:
     assert standing("created", ["1"], old, new) == ["changed"]
     assert standing("another", ["2"], new) == []
     assert standing("another", [], new) == []
+    assert standing("another", [], old) == ["changed"], "who changed a row is known without the entity"
     assert engine.rollback(changed)["rolled_back"] == engine.rollback(created)["rolled_back"] == 2
     assert standing("another", ["1"], old, new) == []
 

@@ -74,6 +74,7 @@ def verifier(engine: Engine, tmp_path: Path, small_stretches: None) -> Callable[
     return make
 
 
+@pytest.mark.long
 def test_two_processes_say_what_one_says(engine: Engine, verifier: Callable[..., Verifier]) -> None:
     """More problems than are shown, in every check: counts, sums and the examples, lowest first, are the same however many processes there are."""
     assert verifier(2).run()["ok"]
@@ -101,6 +102,7 @@ def test_a_choice_reaches_the_other_processes(engine: Engine, verifier: Callable
     assert [one["problems"] for one in document["checks"] if one["name"] == "drift"] == [2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_an_error_elsewhere_comes_back_as_itself(
     engine: Engine, verifier: Callable[..., Verifier], tmp_path: Path, capfd: pytest.CaptureFixture[str]

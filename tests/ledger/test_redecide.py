@@ -67,6 +67,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_whatever_it_wrote_it_sees_what_it_saw(kind: str, request: pytest.FixtureRequest) -> None:
     """Rows that it created, changed (also the columns that lead from row to row) or deleted: all as they were, in their order."""

@@ -86,6 +86,10 @@ def groups() -> list[Group]:
 
 def prepare(group: Group, copy: Path) -> None:
     """Nothing; the copy has the packages as they are now, and the settings for mutmut. What was tried there before is kept."""
+    for file in group.files:
+        if (copy / file).exists() and (copy / file).read_bytes() != (ROOT / file).read_bytes():
+            # Its mutants have other numbers now.
+            (copy / "mutants" / f"{file}.meta").unlink(missing_ok=True)
     for name in PACKAGES:
         shutil.copytree(ROOT / name, copy / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(ROOT / "pyproject.toml", copy)
@@ -122,7 +126,7 @@ def metas(copy: Path, group: Group) -> dict[Path, dict[str, Any]]:
 def attempt(group: Group, copy: Path, most: int, seed: int) -> None:
     """Nothing; every chosen mutant that is not killed yet was tried. mutmut ran once without any before, which made them."""
     prepare(group, copy)
-    if not metas(copy, group):
+    if len(metas(copy, group)) < len(group.files):
         mutmut(copy, "run", "--max-children", "1", f"{group.files[0][:-3].replace('/', '.')}.*__mutmut_1")
     every = [name for meta in metas(copy, group).values() for name in meta["exit_code_by_key"] if group.has(name)]
     chosen = sorted(every) if len(every) <= most else sorted(random.Random(seed).sample(sorted(every), most))

@@ -366,6 +366,7 @@ def test_what_is_printed_is_enough_for_keys_of_sequences_and_for_rows_that_refer
             connection.execute("UPDATE letters SET body = ''")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("grant", NEEDED)
 def test_nothing_that_is_granted_could_be_left_out(small, grant, monkeypatch):
     """Without it the campaign, its way back or its verification does not come to its end; with it again, the next one does."""

@@ -139,6 +139,7 @@ MUTANTS = {ignore_drift: 2, forget_compensations: 2, write_no_flag: 2, redact_no
 """With a seed that comes to it soon: others may need longer lives."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mutate", MUTANTS, ids=lambda mutate: mutate.__name__)
 def test_the_machine_finds(mutate: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that is wrong in one way is found in a short run."""

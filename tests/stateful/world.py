@@ -137,4 +137,4 @@ class World:
         """Nothing; what the ledger knew of the user is gone, but for the state."""
         life = self.lives.get(key)
         if life is not None and not life.erased:
-            self.lives[key] = replace(life, standing=[], undone=[], decision=None, erased=True, doer=0, events=life.events + 1)
+            self.lives[key] = replace(life, standing=[], undone=[], decision=None, erased=True, events=life.events + 1)

@@ -126,6 +126,10 @@ def _values(rows: list[Row], column: str, value: Any, dynamic: bool) -> Iterator
     others = [row[column] for row in rows if row.get(column) is not None and row[column] != value]
     if others:
         yield "of another row", others[0]
+    elif value is None:
+        # A column that is empty everywhere: the database says which of them it takes.
+        yield "some bytes", b"x"
+        yield "some text", "x"
     yield from _near(value, others)
     if dynamic:
         yield from _garbage(value)
