@@ -402,7 +402,7 @@ class SqlStore(Store):
                     differences.append(Difference(name, show_cell(untag(cell)), show_cell(untag(new[name, kind]))))
             else:
                 now = next((other for column, other in new if column == name), None)
-                change = f"(now of type {now})" if now else "(column dropped)"
+                change = "(column dropped)" if now is None else f"(now of type {now or 'nothing'})"
                 schema = f"was {kind or 'without a type'} and is {now or ('gone' if now is None else 'without a type')}"
                 differences.append(Difference(name, show_cell(untag(cell)), change, schema))
         return differences
