@@ -65,7 +65,9 @@ def _broken(events: Sequence[Event], hashes: Sequence[bytes]) -> str | None:
 
 def _unreadable(head: Head, events: Sequence[Event]) -> str | None:
     """What is wrong with the events that nobody can read: all of them belong before the event that says that they were erased."""
-    last = max((event.version for event in events if event.kind == ERASED and event.body[0] == OPEN and not event.erased), default=0)
+    last = max(
+        (event.version for event in events if event.kind == ERASED and event.body[0] == OPEN and not event.erased), default=0
+    )
     if head.erased != bool(last):
         return "its row says that it was erased, and its events do not" if head.erased else "its row has a key that was erased"
     for event in events:
