@@ -18,6 +18,8 @@ from tests.acceptance.world import World
 from tests.processes import SHOWN, Place
 
 KINDS = ["sqlite", "postgres", "mongo"]
+PARAMS = ["sqlite", "postgres", pytest.param("mongo", marks=pytest.mark.long)]
+"""What is the same on MongoDB is tried there where there is more time; what is different has tests of its own."""
 
 _numbers = itertools.count(1)
 
@@ -75,7 +77,7 @@ def _world(place: Place) -> World:
     return world
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=PARAMS)
 def alone(request: pytest.FixtureRequest) -> Iterator[World]:
     """A world with a database of its own, of every kind in turn, and no worker."""
     with a_place(request.param, server_of(request.param, request)) as place:
@@ -103,7 +105,7 @@ def alone_mongo(mongo_url: str) -> Iterator[World]:
         yield _world(place)
 
 
-@pytest.fixture(scope="session", params=KINDS)
+@pytest.fixture(scope="session", params=PARAMS)
 def staffed(request: pytest.FixtureRequest) -> Iterator[Place]:
     """A place of every kind in turn where a worker with two processes stands ready, and the queue is the embedded one."""
     with a_place(request.param, server_of(request.param, request)) as place, place.worker():

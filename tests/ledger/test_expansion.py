@@ -124,6 +124,7 @@ def test_the_commands_tell_the_whole_story(world):
     assert [name for name in world.tables() if "backtrail" not in name] == tables
 
 
+@pytest.mark.long
 def test_without_json_it_says_the_same_in_words(world):
     assert world.place.run("expand", "names.py", "--dry-run").out.startswith("CREATE TABLE names (")
     assert world.place.run("expand", "names.py").out.splitlines()[0] == "added create_table names"
@@ -165,6 +166,7 @@ def test_undo_names_the_step_whose_row_somebody_refers_to(world):
     assert "undo of insert users: other objects or rows depend on it" in world.refused("--undo")
 
 
+@pytest.mark.long
 def test_an_extended_expand_adds_only_what_is_new_and_goes_back_whole(world):
     before = world.engine.dump("users")
     world.expand()

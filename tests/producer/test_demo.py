@@ -81,6 +81,7 @@ def test_the_story_ends_well_and_what_it_prints_can_be_typed(place):
     nothing_runs(place)
 
 
+@pytest.mark.long
 def test_a_database_that_is_named_is_used_once(place, postgres):
     """An empty PostgreSQL database gets the story; then it is not empty any more, and is refused untouched."""
     document = place.json("demo", "--users", "150", "--database-url", postgres)
@@ -128,6 +129,7 @@ def test_the_settings_broker_is_left_alone(place):
     place.run("demo", "--users", "10", BACKTRAIL_BROKER_URL="redis://127.0.0.1:1/0")
 
 
+@pytest.mark.long
 def test_what_lies_in_the_users_folder_hides_nothing(place):
     """A project may have a worker.py and a producer of its own."""
     for name in ("worker", "producer", "ledger", "celery"):
@@ -139,6 +141,7 @@ def test_what_lies_in_the_users_folder_hides_nothing(place):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_nothing_outlives_it(place, number):
     """However it is ended while the worker works, worker, feeder and broker end too."""
