@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,9 +173,33 @@ class Place:
             yield program
 
 
+def alive(process: psutil.Process) -> bool:
+    """Whether it still runs; one that ended and was not collected does not. It may end at any moment, also while it is looked at."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def gone(processes: list[psutil.Process]) -> bool:
-    """Whether none of the processes is there any more; one that ended and was not collected is gone too."""
-    return not [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    """Whether none of the processes is there any more."""
+    return not any(map(alive, processes))
+
+
+def command(process: psutil.Process) -> str:
+    """Its command line; nothing of one that has ended meanwhile."""
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def killed(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that were still there; they got signal 9."""
+    found = []
+    for process in filter(alive, processes):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+            found.append(process)
+    return found
 
 
 def those_with(words: str) -> list[psutil.Process]:

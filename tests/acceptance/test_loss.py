@@ -7,14 +7,13 @@ import threading
 import time
 from contextlib import suppress
 
-import psutil
 import psycopg
 import pytest
 import redis
 
 from tests import servers
 from tests.acceptance.world import SLOWLY, World
-from tests.processes import gone, those_with
+from tests.processes import gone, killed, those_with
 from tests.servers import until
 
 USERS = 2000
@@ -44,17 +43,6 @@ def completed(world: World, before: list[tuple[object, ...]]) -> None:
     world.demand_migrated(before)
 
 
-def killed(processes: set[psutil.Process]) -> list[psutil.Process]:
-    """Those that were still there; they are killed."""
-    found = []
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                process.kill()
-                found.append(process)
-    return found
-
-
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("alone", "whole"),
@@ -82,9 +70,7 @@ def test_a_worker_killed_with_signal_9(alone: World, whole: str) -> None:
         elif whole == "its session":
             worker.kill_session()
         else:  # as if the power went: the companion, the broker and its keeper too
-            for process in {*family, *those_with(str(place.folder))}:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
+            killed({*family, *those_with(str(place.folder))})
         until(lambda: gone(family), what="the end of the killed worker's family", timeout=10)
     until(lambda: not those_with(str(place.folder)), what="the end of everything", timeout=15)
     since = time.monotonic()

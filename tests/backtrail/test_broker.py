@@ -23,6 +23,7 @@ from kombu import Connection
 from backtrail.broker import check, embedded
 from backtrail.errors import UnsuitableBroker
 from tests import servers
+from tests.processes import command
 from tests.servers import until
 
 DATABASE = "sqlite:////srv/data.db"
@@ -122,7 +123,7 @@ def processes(folder: Path) -> list[psutil.Process]:
 
 
 def running(folder: Path, kind: str) -> list[int]:
-    return [process.pid for process in processes(folder) if kind in " ".join(process.cmdline())]
+    return [process.pid for process in processes(folder) if kind in command(process)]
 
 
 def client(url: str) -> redis.Redis:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -21,7 +20,7 @@ import pytest
 import sqlalchemy as sa
 
 from producer.proof import digests, together
-from tests.processes import Place, gone, those_with
+from tests.processes import Place, command, gone, killed, those_with
 from tests.servers import until
 
 OURS = {"users", "context_profiles", "profiles", "chat_messages", "unified_profiles", "context_intents"}
@@ -42,12 +41,8 @@ def running(place: Place) -> list[psutil.Process]:
 
 def workers(place: Place) -> list[psutil.Process]:
     """Those of them that are workers."""
-    found = []
-    for one in running(place):
-        with suppress(psutil.NoSuchProcess):
-            # Celery gives its processes other names where setproctitle is installed.
-            found += [one] if re.search(r"-m worker|celeryd: .*MainProcess", " ".join(one.cmdline())) else []
-    return found
+    # Celery gives its processes other names where setproctitle is installed.
+    return [one for one in running(place) if re.search(r"-m worker|celeryd: .*MainProcess", command(one))]
 
 
 def nothing_runs(place: Place) -> None:
@@ -161,8 +156,7 @@ def test_a_worker_that_dies_is_told(place):
     with place.program("demo", "producer.cli", "demo", "--users", "5000") as program:
         program.says("Migrate everybody")
         until(lambda: workers(place), what="the worker")
-        for one in workers(place):
-            one.kill()
+        assert killed(workers(place))
         assert program.process.wait(40) == 1
         assert "the demo failed: the worker ended" in program.text
         log = program.text.partition("the worker's log: ")[2].strip()
@@ -196,9 +190,8 @@ def test_the_proof_sees_what_equality_does_not(tmp_path, postgres):
 def test_json_of_a_failure_is_one_document(place):
     """A story that cannot go on says so in JSON too."""
     with place.program("demo", "producer.cli", "demo", "--users", "5000", "--json") as program:
-        until(lambda: [one for one in running(place) if "producer.feed" in " ".join(one.cmdline())], what="a feeder")
-        for one in workers(place):
-            one.kill()
+        until(lambda: [one for one in running(place) if "producer.feed" in command(one)], what="a feeder")
+        assert killed(workers(place))
         assert program.process.wait(40) == 1
         text = program.text
     document = json.loads(text[text.index("{") : text.rindex("}") + 1])
