@@ -35,7 +35,7 @@ from ledger.event import Event
 from ledger.keyring import Keyring, read_masters
 from ledger.ledger import Ledger
 from producer.campaign import Order, open_campaign
-from producer.feed import Feeder
+from producer.feeder import Feeder
 from producer.status import status
 from tests.vocabulary import Vocabulary
 from worker import runtime, tasks
