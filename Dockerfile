@@ -6,7 +6,7 @@ COPY backtrail backtrail
 COPY ledger ledger
 COPY producer producer
 COPY worker worker
-RUN python -m venv /opt/backtrail && /opt/backtrail/bin/pip install --no-cache-dir '.[postgres,mongo,flower,titles]'
+RUN python -m venv /opt/backtrail && /opt/backtrail/bin/pip install --no-cache-dir '.[postgres,mongo,flower,metrics,titles]'
 
 FROM python:3.12-slim
 COPY --from=build /opt/backtrail /opt/backtrail

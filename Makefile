@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test long lint format bench exactness tampering stateful mutation up clean
+.PHONY: help demo test long lint format bench exactness tampering stateful faults faults-short mutation test-browser test-rabbitmq screenshot up clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,12 +50,29 @@ tampering: $(READY) ## every way to tamper with a ledger, on every database: eac
 stateful: $(READY) ## anything in any order, on every database, judged by a model; draws anew each time, or as BACKTRAIL_STATEFUL_SEED says
 	BACKTRAIL_STATEFUL_SEED=$${BACKTRAIL_STATEFUL_SEED:-0} $(BIN)/python -m pytest -s -n 0 tests/stateful -k any_order
 
+faults: $(READY) ## campaigns on every kind of database while everything around them is killed, cut and flushed; writes the figures in the docs
+	$(BIN)/python -m tests.faults --markdown docs/faults.md
+
+faults-short: $(READY) ## the same, each kind of scenario once, in about a minute
+	$(BIN)/python -m tests.faults --short
+
 mutation: $(READY) ## small mistakes put into the ledger's modules, which the tests must notice; half an hour, and it writes the page in the docs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutation]'
 	$(BIN)/python -m tests.mutation --write docs/mutation.md
 
-up: $(READY) ## a worker for the database of the settings, until Ctrl-C
-	$(BIN)/backtrail worker
+test-rabbitmq: $(READY) ## campaigns through RabbitMQ, on nodes of their own; needs Debian's rabbitmq-server, whose service need not run
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m rabbitmq tests/rabbitmq
+
+test-browser: $(READY) ## Flower's page in headless Chromium, driven by Playwright; needs Debian's chromium
+	@command -v chromium >/dev/null || { echo "there is no chromium: apt-get install --no-install-recommends chromium" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	$(BIN)/python -m pytest -n 0 -m browser tests/browser
+
+screenshot: ## the same, and its picture becomes the one in the docs
+	$(MAKE) test-browser BACKTRAIL_TEST_SCREENSHOT=$(CURDIR)/docs/images/flower.png
+
+up: $(READY) ## worker, feeder and Flower for the database of the settings, with a broker if they name none, until Ctrl-C
+	$(BIN)/backtrail up
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -62,15 +62,16 @@ def embedded(database_url: str, runtime_dir: Path | None = None) -> Iterator[str
             _end_orphan(folder)
 
 
-def check(broker_url: str) -> None:
-    """Nothing, once the broker has answered.
+def check(broker_url: str, queue: str | None = None) -> None:
+    """Nothing, once the broker has answered; on RabbitMQ the queue of that name is there, if one is named.
 
     Raises:
-        UnsuitableBroker: it cannot be reached within seconds, or refuses the password.
+        UnsuitableBroker: it cannot be reached within seconds, refuses the password, or has another queue of that name.
     """
     from kombu.connection import Connection
     from kombu.exceptions import KombuError
 
+    from backtrail import amqp
     from backtrail.settings import redact
 
     options = {"socket_connect_timeout": CHECK_TIMEOUT, "socket_timeout": CHECK_TIMEOUT}
@@ -85,6 +86,8 @@ def check(broker_url: str) -> None:
                 connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
             except failures as error:
                 raise UnsuitableBroker(_unreachable(redact(broker_url), error)) from None
+            if queue is not None and amqp.is_amqp(broker_url):
+                amqp.declare(connection.connection, queue)
     except (KombuError, ValueError, ImportError) as error:
         raise UnsuitableBroker(_unreachable(redact(broker_url), error)) from None
 

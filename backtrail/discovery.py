@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import linecache
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +29,9 @@ GROUP = "backtrail.migrations"
 
 OURS = ("backtrail", "ledger", "producer", "worker")
 """The packages of Backtrail itself, which are no part of an author's code even where they lie below the author's folder."""
+
+WITH_US = ("pydantic", "sqlalchemy", "typing_extensions")
+"""What an author imports for `params` and `expand`: it comes with Backtrail, and decides nothing about an entity."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +212,10 @@ _codes: dict[str, Code] = {}
 
 
 def fingerprint(module: ModuleType) -> str:
-    """SHA-256, in hex, over the code of the migration: its file, and those that it imports from its own folder or below."""
+    """SHA-256, in hex, over the code of the migration: its file, those that it imports of its own, and the versions of others' packages.
+
+    Its own are those from its folder or below; where it is a module of a package, from anywhere in that package.
+    """
     code = _codes.get(module.__name__)
     if code is None or code.module is not module:
         code = _codes[module.__name__] = _code(module)
@@ -216,17 +224,46 @@ def fingerprint(module: ModuleType) -> str:
 
 def _code(module: ModuleType) -> Code:
     own = Path(module.__file__ or "").resolve()
+    package = module.__package__ or ""
+    root = _root(own, package)
     files: dict[Path, bytes] = {}
-    todo = [(own, module.__package__ or "")]
+    others: set[str] = set()
+    todo = [(own, package), *_beside(root, module.__name__, iter([package] if package else []))]
     while todo:
         path, package = todo.pop()
         if path not in files:
             files[path] = path.read_bytes()
-            todo += _beside(own.parent, module.__name__, _imports(files[path], package))
+            names = list(_imports(files[path], package))
+            todo += _beside(root, module.__name__, iter(names))
+            others.update(name.partition(".")[0] for name in names)
     digest = hashlib.sha256()
     for path in sorted(files):
-        digest.update(f"{path.relative_to(own.parent).as_posix()}\0".encode() + files[path] + b"\0")
+        digest.update(f"{Path(os.path.relpath(path, own.parent)).as_posix()}\0".encode() + files[path] + b"\0")
+    for release in sorted(_releases(others)):
+        digest.update(f"{release}\0".encode())
     return Code(module, frozenset(files), digest.hexdigest())
+
+
+def _root(own: Path, package: str) -> Path:
+    """Where the author's code lies: the folder of the whole package, or of the file that is of none."""
+    parts = package.split(".")
+    if not package or parts[0] in OURS or len(parts) > len(own.parents):
+        return own.parent
+    return own.parents[len(parts) - 1]
+
+
+def _releases(names: set[str]) -> set[str]:
+    """The installed packages that those top-level modules are of, with their versions; none of those that come with Backtrail."""
+    names = names - sys.stdlib_module_names - {*OURS, *WITH_US, ""}
+    if not names:
+        return set()
+    found = {name for top in names for name in _distributions().get(top, ())}
+    return {f"{name}=={version(name)}" for name in found}
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()
 
 
 def _imports(source: bytes, package: str) -> Iterator[str]:

@@ -53,6 +53,16 @@ class LedgerTooNew(UsageError):
     """The ledger was written by a newer version of Backtrail."""
 
 
+class LedgerTooOld(UnsuitableDatabase):
+    """The ledger is in the form of an older version of Backtrail; nothing but `backtrail upgrade` and a starting worker changes that."""
+
+    def __init__(self, step: object, ours: object) -> None:
+        super().__init__(
+            f"the ledger is in the form of an older version of Backtrail (its step {step}, ours {ours}): `backtrail upgrade` gives it ours, and"
+            " workers of older versions then stand back"
+        )
+
+
 class Quarantine(BacktrailError):
     """One entity that cannot be done; the others go on."""
 
@@ -95,6 +105,10 @@ def clash(message: str) -> ConstraintFailed:
     failure = ConstraintFailed(message)
     failure.clash = True
     return failure
+
+
+class WorkerDied(Quarantine):
+    """Whatever worker process takes the entity in hand dies of it."""
 
 
 class Drifted(Quarantine):
@@ -170,6 +184,12 @@ class OtherCode(BacktrailError):
     remedy: ClassVar[Remedy] = "retry"
 
 
+class OtherRelease(BacktrailError):
+    """This worker's release of Backtrail is too old for a message; its batch goes back untouched."""
+
+    remedy: ClassVar[Remedy] = "retry"
+
+
 class Retry(BacktrailError):
     """The same work can succeed later: deadlock, serialization failure, lock timeout, lost connection."""
 
@@ -177,7 +197,7 @@ class Retry(BacktrailError):
 
 
 class Contended(Retry):
-    """Somebody else is writing a document that this transaction needs; the fewer entities it holds, the likelier it gets through."""
+    """Somebody else is writing a row or document that this transaction needs; the fewer entities it holds, the likelier it gets through."""
 
 
 class TooLarge(Retry):

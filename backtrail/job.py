@@ -6,13 +6,28 @@ work looked at that is there already.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 TASK = "backtrail.batch"
 """The one task that travels; its name is a metric's label and never changes."""
 
 FORMAT = 1
-"""The version of the message's form. A worker refuses one that it does not know."""
+"""The version of the message's form. A batch whose message has a newer one goes back, to be done by a worker that knows it."""
+
+OLDEST = 1
+"""The oldest form that is understood: messages lie in queues while workers are upgraded."""
+
+
+class NewerFormat(ValueError):
+    """A message of a newer format, which still says what batch it is of."""
+
+    def __init__(self, format: int, campaign: int, batch: int) -> None:
+        super().__init__(f"a message of format {format}")
+        self.format, self.campaign, self.batch = format, campaign, batch
+
+
+_CAMPAIGN = re.compile(r"c[0-9]{1,18}")
 
 
 def message(campaign: int, batch: int) -> dict[str, Any]:
@@ -24,12 +39,15 @@ def parse(v: Any, campaign: Any, batch: Any) -> tuple[int, int]:
     """The campaign's and the batch's numbers.
 
     Raises:
+        NewerFormat: a newer version has sent the message.
         ValueError: the message makes no sense; it says which part, and not what it held.
     """
-    if v != FORMAT:
+    if type(v) is not int or not OLDEST <= v < 2**15:
         raise ValueError("a message of another format")
-    if not (isinstance(campaign, str) and campaign[:1] == "c" and campaign[1:].isdecimal() and len(campaign) < 20):
+    if not (isinstance(campaign, str) and _CAMPAIGN.fullmatch(campaign)):
         raise ValueError("a message without a campaign")
     if not (isinstance(batch, int) and not isinstance(batch, bool) and 0 < batch < 2**31):
         raise ValueError("a message without a batch")
+    if v > FORMAT:
+        raise NewerFormat(v, int(campaign[1:]), batch)
     return int(campaign[1:]), batch

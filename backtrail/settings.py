@@ -8,13 +8,14 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import unquote_plus
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -151,6 +152,29 @@ def _titles_url(url: str) -> str:
     return f"{scheme.lower()}://{rest.rstrip('/')}".removesuffix("/chat/completions")
 
 
+def _flower_password(password: SecretStr) -> SecretStr:
+    text = password.get_secret_value()
+    # Flower would take a comma for the end of the password, and fails at what is not ASCII.
+    if not text or not text.isascii() or not text.isprintable() or "," in text:
+        raise ValueError("can be any printable ASCII characters but a comma")
+    return password
+
+
+def _off(value: Any) -> Any:
+    """The limit that was given; None, which is no limit, for `off`."""
+    return None if isinstance(value, str) and value.strip().lower() == "off" else value
+
+
+def _command(line: str) -> str:
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        raise ValueError("has a quotation mark that is not closed") from None
+    if not words or not words[0]:
+        raise ValueError("is empty: give a program and its arguments")
+    return line
+
+
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
@@ -178,8 +202,11 @@ class Settings(BaseSettings):
     """Processes of one worker; None means as many as there are cores."""
     batch_size: int = Field(default=200, ge=1, le=5000)
     """Jobs per message."""
-    lock_timeout_ms: int = Field(default=1000, ge=1)
-    """How long a batch waits for a lock that the application holds before it is tried again later."""
+    lock_timeout_ms: int = Field(default=300, ge=1)
+    """How long a batch waits for a lock that the application holds before it is tried again later.
+
+    PostgreSQL looks for deadlocks after a second: whoever waits for less gives way before the application would be made to.
+    """
     runtime_dir: Annotated[Path, AfterValidator(_absolute)] | None = None
     """The private folder of the embedded broker."""
     master_key_file: Annotated[Path, AfterValidator(_absolute)] | None = None
@@ -194,6 +221,19 @@ class Settings(BaseSettings):
     """The model that the endpoint is asked for."""
     titles_timeout_s: float = Field(default=20, gt=0, le=600, allow_inf_nan=False)
     """How long one answer may take."""
+
+    flower_password: Annotated[SecretStr, AfterValidator(_flower_password)] | None = None
+    """What Flower asks for beside the user `flower`; without one, it is made anew at each start."""
+    max_replication_lag_s: Annotated[float | None, BeforeValidator(_off)] = Field(default=10, gt=0, allow_inf_nan=False)
+    """How far replicas may be behind before campaigns wait for them."""
+    max_connections_share: Annotated[float | None, BeforeValidator(_off)] = Field(default=0.9, gt=0, le=1)
+    """Which share of the server's connections may be in use before campaigns wait."""
+    max_lock_waits: Annotated[int | None, BeforeValidator(_off)] = Field(default=10, ge=0)
+    """How many sessions of others may wait for locks of Backtrail's before campaigns wait."""
+    probe_command: Annotated[str, AfterValidator(_command)] | None = None
+    """A program that is asked before more is sent: exit code 0 for go; otherwise its first line says why not."""
+    probe_every_s: float = Field(default=5, gt=0, le=3600, allow_inf_nan=False)
+    """How often the probes look."""
 
     def database(self) -> str:
         """The database's URL; UsageError if there is none."""

@@ -9,6 +9,7 @@ from ledger.campaigns import Campaigns
 from ledger.journal import Journal
 from ledger.keyring import Keyring
 from ledger.presence import Presence
+from ledger.rejected import Rejections
 
 
 class Backend(ABC):
@@ -18,6 +19,7 @@ class Backend(ABC):
     journal: Journal
     campaigns: Campaigns
     presence: Presence
+    rejections: Rejections
 
     @abstractmethod
     def exists(self, tx: Transaction) -> bool:
@@ -25,6 +27,24 @@ class Backend(ABC):
 
         Raises:
             LedgerTooNew: it was written by a newer version.
+            LedgerTooOld: it is in the form of an older one.
+        """
+
+    @abstractmethod
+    def within(self, tx: Transaction) -> None:
+        """Nothing; in this transaction, which never commits, there is a ledger, and nothing of it is kept outside.
+
+        Raises:
+            LedgerTooNew, LedgerTooOld: as `exists` says.
+        """
+
+    @abstractmethod
+    def hold(self, tx: Transaction) -> None:
+        """Nothing; the ledger, which is there, stands in the form of this version, and does so to the end of the transaction.
+
+        Raises:
+            LedgerTooNew: a newer version has upgraded it meanwhile.
+            Retry: it has yet to be upgraded to the form of this version.
         """
 
     @abstractmethod

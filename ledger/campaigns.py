@@ -10,9 +10,7 @@ from typing import Any, Literal
 from backtrail.errors import UnknownName, UsageError
 from backtrail.stores.base import Transaction
 from ledger.keyring import Keyring
-
-COUNTS = ("migrated", "rolled_back", "skipped", "failed", "conflicts", "unmapped")
-"""What a batch counts: entities by outcome, those with conflicts, and those with unmapped fields."""
+from ledger.progress import Progress, Sum, Tally, progress_of
 
 Kind = Literal["migrate", "rollback", "rerun", "redo"]
 GOING_BACK: tuple[Kind, ...] = ("rollback", "redo")
@@ -40,6 +38,9 @@ ARROWS: Mapping[State, Mapping[State, str]] = {
     "cancelled": {},
 }
 """Which state may follow which, and why. Completed and cancelled campaigns are history."""
+
+SETTLED = 200
+"""How many more batches have to be done for their sums to be kept."""
 
 GOING: tuple[State, ...] = ("open", "running")
 """The states in which batches are sent and worked on."""
@@ -72,42 +73,23 @@ class Campaign:
     opened_at: int
     started_at: int | None = None
     ended_at: int | None = None
+    settled: dict[str, Any] = field(default_factory=dict)
+    """The sums of its first batches, which are all done: so its progress is known without looking at each of them."""
 
     @property
     def name(self) -> str:
         """What people call it: c1, c2 and so on."""
         return f"c{self.id}"
 
-
-@dataclass(slots=True)
-class Tally:
-    """What became of the entities of a batch or campaign; conflicts and unmapped count entities that have some."""
-
-    migrated: int = 0
-    rolled_back: int = 0
-    skipped: int = 0
-    failed: int = 0
-    conflicts: int = 0
-    unmapped: int = 0
-
-    def add(self, outcome: str, notes: Mapping[str, int] = {}) -> None:
-        """Counts one entity with that outcome and those numbers of notes."""
-        setattr(self, outcome, getattr(self, outcome) + 1)
-        self.conflicts += notes.get("conflict", 0) > 0
-        self.unmapped += notes.get("unmapped", 0) > 0
-
     @property
-    def done(self) -> int:
-        """How many entities are counted."""
-        return self.migrated + self.rolled_back + self.skipped + self.failed
-
-    def values(self) -> dict[str, int]:
-        """The counts by their names."""
-        return {name: getattr(self, name) for name in COUNTS}
-
-    def __str__(self) -> str:
-        shown = {"ok": self.migrated + self.rolled_back, "skipped": self.skipped, "failed": self.failed}
-        return " ".join(f"{name}={count}" for name, count in shown.items() if count or name == "ok")
+    def ways(self) -> str:
+        """What can be done about it once it was halted."""
+        words = (
+            f"look at `backtrail status {self.name}`; `backtrail resume {self.name}` goes on, in spite of it or with mended code"
+        )
+        if self.kind in GOING_BACK:
+            return words
+        return f"{words}, `backtrail rollback {self.migration} --campaign {self.name}` takes back what was done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +102,8 @@ class Batch:
     state: str
     attempts: int = 0
     sent_at: int | None = None
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a campaign is."""
-
-    tally: Tally = field(default_factory=Tally)
-    planned: int = 0
-    """How many entities are in batches by now."""
-    ready: int = 0
-    sent: int = 0
-    done: int = 0
+    wave: int = 0
+    note: str | None = None
 
 
 class Campaigns(ABC):
@@ -197,16 +169,22 @@ class Campaigns(ABC):
         """Nothing; the feeder has come to that place among the keys."""
 
     @abstractmethod
-    def add_batches(self, tx: Transaction, campaign: Campaign, first: int, keys: Sequence[Sequence[str]]) -> None:
-        """Nothing; batches of those keys are ready to be sent."""
+    def add_batches(
+        self, tx: Transaction, campaign: Campaign, first: int, keys: Sequence[Sequence[str]], waves: Sequence[int] = ()
+    ) -> None:
+        """Nothing; batches of those keys are ready to be sent, each in its wave."""
 
     @abstractmethod
-    def add_skipped(self, tx: Transaction, campaign: Campaign, number: int, count: int, now: int) -> None:
+    def add_skipped(self, tx: Transaction, campaign: Campaign, number: int, count: int, now: int, wave: int = 0) -> None:
         """Nothing; that many entities with nothing to do are counted in a batch that needs no worker."""
 
     @abstractmethod
     def claim(self, tx: Transaction, campaign: int, number: int) -> Batch | None:
         """The batch, locked to the end of the transaction; None where it does not exist. Whoever comes second waits here."""
+
+    @abstractmethod
+    def count(self, tx: Transaction, batch: Batch, tally: Tally) -> None:
+        """Nothing; the batch, which is not done, has those counts so far."""
 
     @abstractmethod
     def finish(self, tx: Transaction, batch: Batch, tally: Tally, now: int) -> None:
@@ -219,6 +197,10 @@ class Campaigns(ABC):
     @abstractmethod
     def give_back(self, tx: Transaction, campaign: int, number: int, note: str | None = None) -> None:
         """Nothing; the batch is to be sent again. The note says why a worker would not have it."""
+
+    @abstractmethod
+    def remark(self, tx: Transaction, campaign: int, number: int, note: str) -> None:
+        """Nothing; the batch has that note, whoever has it in hand."""
 
     @abstractmethod
     def recall_sent(self, tx: Transaction, campaign: int) -> None:
@@ -240,10 +222,11 @@ class Campaigns(ABC):
         limit: int,
         sent_before: int | None = None,
         refused_before: int | None = None,
+        up_to_wave: int | None = None,
     ) -> list[Batch]:
         """Some of the campaign's batches in those states, lowest number first, without their keys.
 
-        Those that a worker would not have are among them only if they were sent before a time.
+        Those that a worker would not have are among them only if they were sent before a time; those of later waves only if none is named.
         """
 
     @abstractmethod
@@ -262,9 +245,35 @@ class Campaigns(ABC):
     def keys_of(self, tx: Transaction, campaign: int, after: int, limit: int) -> list[Batch]:
         """The campaign's batches after a number, with their keys."""
 
-    @abstractmethod
     def progress(self, tx: Transaction, campaigns: Sequence[int]) -> dict[int, Progress]:
         """How far each of the campaigns is."""
+        settled = self.settled(tx, campaigns)
+        rows = self.sums(tx, {campaign: int(settled[campaign].get("to", 0)) for campaign in settled})
+        return {campaign: progress_of(settled.get(campaign, {}), rows.get(campaign, ())) for campaign in campaigns}
+
+    def settle(self, tx: Transaction, campaign: int, at_least: int) -> None:
+        """Nothing; the sums of batches before the first that is not done stand with the campaign, if there are enough more of them."""
+        known = self.settled(tx, [campaign]).get(campaign, {})
+        after, to = int(known.get("to", 0)), self.done_up_to(tx, campaign)
+        if to - after >= at_least:
+            done = progress_of(known, self.sums(tx, {campaign: after}, up_to=to).get(campaign, ()))
+            self.keep_settled(tx, campaign, {"to": to, "sums": done.sums()})
+
+    @abstractmethod
+    def settled(self, tx: Transaction, campaigns: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """What stands with each of the campaigns of the sums of its first batches."""
+
+    @abstractmethod
+    def keep_settled(self, tx: Transaction, campaign: int, settled: dict[str, Any]) -> None:
+        """Nothing; that stands with the campaign."""
+
+    @abstractmethod
+    def sums(self, tx: Transaction, after: Mapping[int, int], up_to: int | None = None) -> dict[int, list[Sum]]:
+        """What batches come to, by campaign: those with a number over the one that is given for it, up to another."""
+
+    @abstractmethod
+    def done_up_to(self, tx: Transaction, campaign: int) -> int:
+        """The number before that of the campaign's first batch that is not done; its last one where all are."""
 
     @abstractmethod
     def rewrite(self, tx: Transaction, campaign: Campaign) -> None:

@@ -97,6 +97,8 @@ class Erasure:
             self._rewrite_batches(campaign)
             with self.ledger.store.transaction() as tx:
                 self._rewrite_campaign(tx, campaign.id, names)
+        with self.ledger.store.transaction() as tx:
+            self.ledger.rejections.forget(tx)  # the person may be in any of them
         # What a worker had in hand, of a campaign that was cancelled just now, was waited for with its list.
         self._erase_streams(campaigns, facts)
         known = {campaign.id for campaign in campaigns}

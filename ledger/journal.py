@@ -52,6 +52,19 @@ class Journal(ABC):
                 found[key] = replace(head, key=key)
         return found
 
+    def known(self, tx: Transaction, migration: str, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that have a stream, and maybe not all of them where streams hold tokens: a quick look, for very many."""
+        self.keyring.open(tx)
+        found: set[str] = set()
+        for chunk in chunks(keys):
+            asked = {self.keyring.token(migration, key): key for key in chunk} if self.keyring.sealing else {}
+            found |= {asked.get(place, place) for place in self._places(tx, migration, list(asked) or chunk)}
+        return found
+
+    @abstractmethod
+    def _places(self, tx: Transaction, migration: str, places: Sequence[str]) -> Iterable[str]:
+        """Those of the places that a stream of the migration has."""
+
     @abstractmethod
     def _heads(self, tx: Transaction, migration: str, places: Sequence[str], *, lock: bool) -> Iterable[Head]:
         """The streams that stand under these keys or tokens, as they are there."""
@@ -171,6 +184,10 @@ class Journal(ABC):
         with store.transaction() as tx:
             numbers = {shape.digest: self._shape_id(tx, shape) for shape in unknown}
         self._shape_ids |= numbers
+
+    def remember_within(self, tx: Transaction, shapes: Iterable[Shape]) -> None:
+        """Nothing; the shapes are known by the numbers that they have in this transaction, for an object that is used in no other."""
+        self._shape_ids |= {shape.digest: self._shape_id(tx, shape) for shape in shapes}
 
     def _shape_id(self, tx: Transaction, shape: Shape) -> int:
         number = self._shape_ids.get(shape.digest)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from backtrail.errors import UnsuitableDatabase
 from backtrail.stores.base import Store, Transaction
@@ -22,12 +23,8 @@ class Ledger:
         """
         self.store = store
         backend = _backend(store, masters)
-        self.keyring, self.journal, self.campaigns, self.presence = (
-            backend.keyring,
-            backend.journal,
-            backend.campaigns,
-            backend.presence,
-        )
+        self.keyring, self.journal, self.campaigns = backend.keyring, backend.journal, backend.campaigns
+        self.presence, self.rejections = backend.presence, backend.rejections
         self._backend = backend
 
     def exists(self, tx: Transaction) -> bool:
@@ -35,8 +32,40 @@ class Ledger:
 
         Raises:
             LedgerTooNew: it was written by a newer version.
+            LedgerTooOld: it is in the form of an older one.
         """
         return self._backend.exists(tx)
+
+    def hold(self, tx: Transaction) -> None:
+        """Nothing; the ledger, which is there, stands in the form of this version, and does so to the end of the transaction.
+
+        Whoever has it open for long asks this in each transaction: a newer version may upgrade the ledger beside it. On MongoDB an
+        upgrade waits for nobody: there it holds for a transaction that begins after the upgrade.
+
+        Raises:
+            LedgerTooNew: a newer version has upgraded it meanwhile.
+            Retry: it has yet to be upgraded to the form of this version.
+        """
+        self._backend.hold(tx)
+
+    def within(self, tx: Transaction) -> Ledger:
+        """A ledger for this transaction alone, which never commits: made in it where there is none, and all that it keeps goes with it."""
+        own = Ledger(self.store, self.keyring.masters)
+        own._backend.within(tx)
+        own.journal = own._backend.journal
+        return own
+
+    @contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """A transaction in which the ledger is written, in the form of this version.
+
+        Raises:
+            LedgerTooNew: a newer version has upgraded it meanwhile.
+            Retry: it has yet to be upgraded to the form of this version.
+        """
+        with self.store.transaction() as tx:
+            self.hold(tx)
+            yield tx
 
     def scrub(self, at_most: int | None, *, keys_only: bool = False) -> int | None:
         """How many bytes the files still have in which earlier versions of rows may lie; None where they were rewritten, and nothing is left.

@@ -24,6 +24,8 @@ class Right(Enum):
     """They are evidence: nobody changes or removes them. On SQL triggers refuse it to everybody, on MongoDB a role."""
     KEPT = "kept"
     """They prove nothing: workers add rows and never change them, and whoever erases a person removes that person's."""
+    SHED = "shed"
+    """They are only for a look: workers add rows, and remove old ones."""
     CHANGED = "changed"
     """Workers change them, and never remove one."""
     PASSING = "passing"
@@ -39,6 +41,7 @@ _ADDED = (Action.FIND, Action.INSERT)
 ACTIONS: dict[Right, tuple[Action, ...]] = {
     Right.APPEND_ONLY: _ADDED,
     Right.KEPT: (*_ADDED, Action.REMOVE),
+    Right.SHED: (*_ADDED, Action.REMOVE),
     Right.CHANGED: (*_ADDED, Action.UPDATE),
     Right.PASSING: (*_ADDED, Action.UPDATE, Action.REMOVE),
     Right.COUNTED: (Action.FIND, Action.UPDATE),
@@ -60,6 +63,7 @@ RIGHTS: dict[str, Right] = {
     "leases": Right.CHANGED,
     "lookup": Right.CHANGED,
     "workers": Right.PASSING,
+    "rejected": Right.SHED,
     "counters": Right.COUNTED,
     "version": Right.FIXED,
 }

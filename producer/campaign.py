@@ -27,6 +27,8 @@ from ledger.ledger import Ledger
 from ledger.presence import milliseconds
 from ledger.subject import places_of
 from producer.sources import count, done_by
+from producer.throttle import batch_size
+from producer.waves import bounds, cut
 
 PAGE = 1000
 
@@ -77,7 +79,8 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
     with store.transaction(write=False) as tx:
         if not ledger.exists(tx):
             raise UsageError(f"nothing was ever migrated by {found.name}: there is nothing to roll back")
-        _demand_owned(ledger, tx, found, order, keys)
+        ended = _ended_by(ledger, tx, order)
+        _demand_owned(ledger, tx, found, order, keys, but=ended)
         keys = _without_erased(ledger, tx, found, keys)
     if order.kind == "rollback":
         _refuse_dependents(ledger, found, order, keys)
@@ -116,11 +119,38 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
             campaign = replace(campaign, total=_total(ledger, tx, campaign, census.total))
         if dry_run:
             return campaign
-        campaign = ledger.campaigns.open(tx, campaign)
+        campaign = ledger.campaigns.open(tx, _in_waves(campaign))
         if keys is not None:
-            size = order.batch_size
-            ledger.campaigns.add_batches(tx, campaign, 1, [keys[at : at + size] for at in range(0, len(keys), size)])
+            batches, waves = cut(keys, 0, campaign.options.get("bounds", ()), batch_size(campaign))
+            ledger.campaigns.add_batches(tx, campaign, 1, batches, waves)
+        if ended is not None:
+            _end(ledger, tx, ended, campaign)
     return campaign
+
+
+def _in_waves(campaign: Campaign) -> Campaign:
+    waves = campaign.options.get("waves")
+    return campaign if waves is None else replace(campaign, options=campaign.options | {"bounds": bounds(waves, campaign.total)})
+
+
+def _ended_by(ledger: Ledger, tx: Transaction, order: Order) -> Campaign | None:
+    """The halted campaign of which the order takes back what was done: to take it back is to end it."""
+    if order.kind != "rollback" or order.options.get("from") != "campaign":
+        return None
+    other = ledger.campaigns.get(tx, int(order.options["campaign"]))
+    return other if other is not None and other.state == "halted" else None
+
+
+def _end(ledger: Ledger, tx: Transaction, campaign: Campaign, by: Campaign) -> None:
+    now = milliseconds(tx)
+    if not ledger.campaigns.move(tx, campaign, "cancelled", now=now, leaving="halted"):
+        raise UsageError(
+            f"{campaign.name} was let go on meanwhile: `backtrail pause {campaign.name}`, then `backtrail cancel {campaign.name}`"
+        )
+    ledger.campaigns.record_move(
+        tx, campaign, moved("cancelled", now, f"{by.name} takes back what it did", campaign.fingerprint, None)
+    )
+    ledger.campaigns.recall_sent(tx, campaign.id)
 
 
 def last_params(ledger: Ledger, found: Found) -> dict[str, Any]:
@@ -226,12 +256,16 @@ def _without_erased(ledger: Ledger, tx: Transaction, found: Found, keys: list[st
     return keys if keys is None else [gone.get(key, key) for key in keys]
 
 
-def _demand_owned(ledger: Ledger, tx: Transaction, found: Found, order: Order, keys: Sequence[str] | None) -> None:
+def _demand_owned(
+    ledger: Ledger, tx: Transaction, found: Found, order: Order, keys: Sequence[str] | None, but: Campaign | None
+) -> None:
     """Nothing, where no open campaign still owns one of the entities."""
     going = ledger.campaigns.all(tx, states=UNFINISHED, migration=found.name)
     if order.kind == "migrate" or not going:
         return
     for campaign in going:
+        if but is not None and campaign.id == but.id:
+            continue
         if keys is None or not campaign.fed or ledger.campaigns.owns(tx, campaign.id, set(keys)):
             raise UsageError(
                 f"{campaign.name} ({campaign.kind} of {campaign.migration}) is {campaign.state} and still owns these entities:"

@@ -4,27 +4,56 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any
 
 import click
 
 from backtrail._version import __version__
 from backtrail.errors import BacktrailError, Quarantine
-from producer.campaign import DriftFound
-from producer.commands import campaigns, keeping, preparing, processes, results, steering
 from producer.context import quiet_logs
 
-COMMANDS = (
-    *(preparing.migrations, preparing.new, preparing.expand, preparing.grants),
-    *(campaigns.enqueue, campaigns.rerun, campaigns.rollback),
-    *(steering.status, steering.pause, steering.resume, steering.cancel),
-    *(results.verify, results.history, results.notes),
-    *(keeping.checkpoint, keeping.prove, keeping.erase, keeping.keys),
-    *(processes.worker, processes.demo, processes.sample),
-)
+COMMANDS = {
+    "preparing": ("migrations", "new", "expand", "grants"),
+    "campaigns": ("enqueue", "rerun", "rollback"),
+    "rehearsing": ("rehearse", "compare"),
+    "watching": ("status", "metrics"),
+    "rejected": ("rejected",),
+    "steering": ("pause", "resume", "cancel"),
+    "results": ("verify", "history", "notes"),
+    "keeping": ("checkpoint", "prove", "erase", "keys", "upgrade"),
+    "processes": ("worker", "flower", "up", "demo", "sample"),
+}
+"""The names of the commands, by the module of producer/commands that has them."""
 
 
-@click.group(commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(dict[str, click.Command]):
+    """The commands by name; a module is loaded when one of its commands is asked for: `status` shall answer at once."""
+
+    def __init__(self) -> None:
+        self._modules = {name: module for module, names in COMMANDS.items() for name in names}
+
+    def __missing__(self, name: str) -> click.Command:
+        command: click.Command = getattr(import_module(f"producer.commands.{self._modules[name]}"), name)
+        self[name] = command
+        return command
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The command of that name."""
+        return self[name] if name in self._modules else default
+
+
+@click.group(commands=Commands(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="backtrail %(version)s")
 def backtrail() -> None:
     """Migrates live data user by user through a queue, with a ledger and an exact way back for each."""
@@ -46,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(f"backtrail: {error.format_message()} (see {where} --help)", err=True)
         sys.exit(2)
     except BacktrailError as error:
+        from producer.campaign import DriftFound
+
         click.echo(f"backtrail: {error}", err=True)
         sys.exit(1 if isinstance(error, (DriftFound, Quarantine)) else 2)
     except KeyboardInterrupt:

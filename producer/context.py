@@ -13,7 +13,7 @@ from rich.console import Console
 
 from backtrail import broker
 from backtrail.discovery import Found, find
-from backtrail.errors import Retry, UnknownName, UnsuitableDatabase, UsageError
+from backtrail.errors import LedgerTooOld, Retry, UnknownName, UnsuitableDatabase, UsageError
 from backtrail.settings import Settings, load, redact
 from backtrail.stores import open_store
 from backtrail.stores.base import Store, Transaction
@@ -49,7 +49,16 @@ class Context:
         """The ledger of the database, which was seen to answer.
 
         Raises:
-            UnsuitableDatabase: there is no database, or it does not answer.
+            UnsuitableDatabase: there is no database, it does not answer, or its ledger has not the form of this version.
+        """
+        ledger, _ = self.look()
+        return ledger
+
+    def look(self, *, upgrade: bool = False) -> tuple[Ledger, bool]:
+        """The ledger of the database, and whether it is there; with `upgrade` it is given the form of this version first.
+
+        Raises:
+            UnsuitableDatabase: there is no database, it does not answer, or its ledger has not the form of this version.
         """
         url = self.settings.database()
         if url.startswith("sqlite:"):
@@ -59,12 +68,17 @@ class Context:
         ledger = open_ledger(self.settings)
         try:
             with ledger.store.transaction(write=False) as tx:
-                ledger.exists(tx)
+                found = ledger.exists(tx)
+        except LedgerTooOld:
+            if not upgrade:
+                raise
+            ledger.create()
+            found = True
         except Retry as error:
             raise UnsuitableDatabase(
                 f"the database at {redact(url)} does not answer: is it running, and is the address right?"
             ) from error
-        return ledger
+        return ledger, found
 
     def answering(self) -> Store | None:
         """The database's store; None where it does not answer."""
@@ -81,7 +95,7 @@ class Context:
             UnsuitableBroker: it cannot.
         """
         if self.settings.broker_url is not None:
-            broker.check(self.settings.broker_url)
+            broker.check(self.settings.broker_url, self.settings.queue)
 
     def migration(self, text: str) -> Found:
         """The migration that somebody names; the name alone will do for one that had a campaign in this database.

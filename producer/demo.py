@@ -35,6 +35,7 @@ from producer.context import Context
 from producer.failures import failures
 from producer.processes import kept_worker
 from producer.proof import digests, together
+from producer.watch import watch
 
 MIGRATION = "unified-profile"
 PROCESSES = 2
@@ -229,7 +230,7 @@ class Story:
     def migrate(self) -> None:
         """Everybody is migrated."""
         self.teller.heading("Migrate everybody", f"enqueue {MIGRATION} --watch")
-        done = self._campaign("migrated", Order("migrate", options={"max_failed_share": 0.5}, **self._signed()))
+        done = self._campaign("migrated", Order("migrate", options={"max_failures": "50%"}, **self._signed()))
         self.teller.line(f"{done['campaign']}: {done['migrated']:,} users migrated, {done['rate_per_s']:,.0f} a second, 0 failed")
         self.teller.line(
             f"conflicts noted for {done['conflicts']:,} users, unmapped fields for {done['unmapped']:,}; nothing is dropped"
@@ -332,7 +333,7 @@ class Story:
         """The campaign's status at its end, with that outcome for everybody."""
         ledger = self.place.context.ledger
         campaign = open_campaign(ledger, self.found, order)
-        document = show.watch(self.place.context, campaign.id, self._moving())
+        document = watch(self.place.context, campaign.id, self._moving())
         self.document.setdefault("campaigns", []).append(document)
         if document["state"] != "completed":
             raise StoryFailed(f"{campaign.name} is {document['state']}: {document['halted']}")

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from backtrail.decide import decide, entity
 from backtrail.discovery import Found
-from backtrail.entity import RecallNeeded
+from backtrail.entity import Entity, RecallNeeded
 from backtrail.errors import BacktrailError, ImpureMigration, RequirementMissing
 from backtrail.keys import key_text, parse_key
 from backtrail.migration import Migration
-from backtrail.stores.base import Transaction
+from backtrail.stores.base import KeyCensus, Plan, Store, Transaction
 from ledger.campaigns import Campaign
 from ledger.entry import Head
 from ledger.ledger import Ledger
 from ledger.state import action
 from ledger.subject import subject_of
 from producer.campaign import Order, demand_known, requirements
+from producer.prediction import SHIFT, Decided, Prediction
 from producer.sources import in_sample, is_null
 
 PAGE = 500
@@ -40,11 +44,21 @@ class Forecast:
     writes: Counter[str] = field(default_factory=Counter)
     notes: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
+    prediction: Prediction | None = None
 
     def fail(self, key: str, error: BacktrailError) -> None:
         """Counts an entity that would fail, with its reason."""
         self.failed += 1
         self.failures.append({"key": key, "error": type(error).__name__, "reason": str(error)})
+        if self.prediction is not None:
+            self.prediction.fail(key, error)
+
+    def recall(self, key: str) -> None:
+        """Counts an entity that cannot be decided yet."""
+        self.recalls += 1
+        self.migrated += 1
+        if self.prediction is not None:
+            self.prediction.recall(key)
 
     def document(self, migration: str) -> dict[str, Any]:
         """The forecast in the form of a status document."""
@@ -71,27 +85,32 @@ class Forecast:
         }
 
 
-def forecast(ledger: Ledger, found: Found, order: Order) -> Forecast:
+def forecast(ledger: Ledger, found: Found, order: Order, events: Path | None = None) -> Forecast:
     """What the campaign would do, entity by entity.
+
+    Args:
+        ledger: of the database; it need not exist.
+        found: the migration.
+        order: what is asked for.
+        events: a new file for the predicted events.
 
     Raises:
         UsageError: something is wrong with what was asked for.
         ImpureMigration: `migrate` decided differently on the same rows.
     """
     store = ledger.store
-    found.instance(order.params)  # what is wrong with a parameter is told before its value is taken for a table's name
-    found = found.bound(order.params)
-    store.check(found.cls)
+    found, census = examined(ledger, found, order)
     migration = found.instance(order.params)
-    census = store.census(found.cls)
-    if order.only is not None:
-        demand_known(ledger, found, [key_text(parse_key(text, census.types)) for text in order.only], "migrate")
     result = Forecast(nulls=dict(census.nulls))
-    options = {**order.options, "only": order.only is not None}
-    campaign = _imagined(found, options)
+    campaign = imagined(found, {**order.options, "only": order.only is not None})
     limit = order.options.get("limit")
     # One transaction, so that all of it is one picture; it reads only, and the database is told so.
-    with store.transaction(write=False) as tx:
+    # What an author's code prints is not what the command says.
+    with (
+        redirect_stdout(sys.stderr),
+        store.transaction(write=False) as tx,
+        _predicted(events, found, tx) as result.prediction,
+    ):
         exists = ledger.exists(tx)
         # Without a ledger nothing was ever migrated, by no migration.
         required = requirements(ledger, tx, found, order).get("requires_each", ()) if exists else found.cls.requires
@@ -109,7 +128,28 @@ def forecast(ledger: Ledger, found: Found, order: Order) -> Forecast:
     return result
 
 
-def _imagined(found: Found, options: dict[str, Any]) -> Campaign:
+def _predicted(path: Path | None, found: Found, tx: Transaction) -> AbstractContextManager[Prediction | None]:
+    return nullcontext() if path is None else Prediction(path, found, tx.now)
+
+
+def examined(ledger: Ledger, found: Found, order: Order) -> tuple[Found, KeyCensus]:
+    """The migration with its tables' names, which are all there, and its keys.
+
+    Raises:
+        UsageError: something is wrong with what was asked for.
+    """
+    store = ledger.store
+    found.instance(order.params)  # what is wrong with a parameter is told before its value is taken for a table's name
+    found = found.bound(order.params)
+    store.check(found.cls)
+    census = store.census(found.cls)
+    if order.only is not None:
+        demand_known(ledger, found, [key_text(parse_key(text, census.types)) for text in order.only], "migrate")
+    return found, census
+
+
+def imagined(found: Found, options: dict[str, Any]) -> Campaign:
+    """A campaign that is opened nowhere, and newer than all others."""
     return Campaign(
         id=2**62,
         migration=found.name,
@@ -170,6 +210,7 @@ def _decide_all(
     store, cls = ledger.store, type(migration)
     tables = {name: store.columns(name) for name in {*cls.writes, *(rows.table for rows in cls.reads)}}
     recalls = ledger.journal.recalls(tx, migration.name, {text: subject_of(cls, key) for text, key in keys}) if exists else {}
+    decided: list[Decided] = []
     for (text, key), rows in zip(
         keys, tx.read(cls.reads, [key for _, key in keys], lock=False, sources=cls.all_keys()), strict=True
     ):
@@ -179,8 +220,7 @@ def _decide_all(
                 decision = decide(migration, entity(migration, key, tx.now, rows, tables, recalls.get(text)))
                 plans.append(store.plan(decision))
         except RecallNeeded:
-            result.recalls += 1
-            result.migrated += 1
+            result.recall(text)
             continue
         except BacktrailError as error:
             if error.remedy != "quarantine":
@@ -196,3 +236,16 @@ def _decide_all(
         result.conflicts += "conflict" in kinds
         result.unmapped += "unmapped" in kinds
         result.notes += [{"key": text, "kind": note.kind, **note.data} for note in decision.notes]
+        if result.prediction is not None:
+            subject = entity(migration, key, tx.now + SHIFT, rows, tables, recalls.get(text))
+            decided.append(Decided(text, plans[0], _later(store, migration, subject), decision.notes))
+    if result.prediction is not None:
+        result.prediction.decide(tx, store, decided)
+
+
+def _later(store: Store, migration: Migration, subject: Entity) -> Plan | None:
+    """What is decided at another time; None where nothing can be."""
+    try:
+        return store.plan(decide(migration, subject))
+    except (RecallNeeded, BacktrailError):
+        return None

@@ -1,6 +1,6 @@
 """The companion of a worker: it shows that the worker is alive, and feeds the queue when it is the one that leads.
 
-`python -m producer.feed NAME` is the companion of the worker of that name; it ends when its standard input does.
+`python -m producer.feed NAME PROCESSES` is the companion of the worker of that name; it ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ import platform
 import sys
 import threading
 import uuid
+from collections.abc import Callable
+from typing import Any
 
 from backtrail._version import __version__
-from backtrail.errors import BacktrailError, Retry
+from backtrail.errors import BacktrailError, LedgerTooNew, Retry
 from backtrail.settings import load
 from backtrail.stores import open_store
 from ledger.keyring import read_masters
 from ledger.ledger import Ledger
 from producer.feeder import Feeder
+from producer.inbox import Inbox
+from producer.probes import Probes
 from producer.queue import Queue
 
 log = logging.getLogger(__name__)
@@ -33,25 +37,37 @@ PRESENCE_S = 4.0
 class Companion:
     """Shows that a worker is alive, and feeds when it leads, until told to stop."""
 
-    def __init__(self, ledger: Ledger, queue: Queue, worker: str) -> None:
-        self.ledger, self.worker = ledger, worker
+    def __init__(
+        self, ledger: Ledger, queue: Queue, worker: str, processes: int = 1, hold: Callable[[], str | None] = lambda: None
+    ) -> None:
+        """A companion.
+
+        Args:
+            ledger: where the worker is shown to be alive.
+            queue: what it feeds.
+            worker: the worker's name.
+            processes: how many the worker has.
+            hold: says why nothing is to be sent just now, if so.
+        """
+        self.ledger, self.worker, self.processes = ledger, worker, processes
         self.owner = f"{worker}/{uuid.uuid4().hex[:8]}"
-        self.feeder = Feeder(ledger, queue, self.owner)
-        self.stop = threading.Event()
+        self.feeder = Feeder(ledger, queue, self.owner, hold)
+        self.inbox = Inbox(worker)
+        self.stop = self.inbox.stopping
 
     def run(self) -> None:
         """Nothing; it returns when it is told to stop."""
-        info = {"release": __version__, "host": platform.node(), "pid": os.getppid()}
-        seen = 0.0
+        info = {"release": __version__, "host": platform.node(), "pid": os.getppid(), "processes": self.processes}
+        seen, shown = 0.0, self.feeder.news
         while not self.stop.is_set():
             busy = False
             try:
-                if seen <= 0:
-                    self.ledger.create()
-                    with self.ledger.store.transaction() as tx:
-                        self.ledger.presence.show(tx, self.owner, info)
+                if seen <= 0 or shown != self.feeder.news:
+                    shown = self.feeder.news
+                    self._show(info | shown)
                     seen = PRESENCE_S
                 busy = self.feeder.step()
+                self.inbox.record(self.ledger)
             except Retry as error:
                 log.info("the feeder waits: %s", error)
             except BacktrailError as error:
@@ -62,6 +78,22 @@ class Companion:
             seen -= rest
             self.stop.wait(rest)
         self._leave()
+
+    def _show(self, info: dict[str, Any]) -> None:
+        refuses = dict(self.feeder.refuses)
+        try:
+            self.ledger.create()
+        except LedgerTooNew as error:
+            refuses["*"] = f"release {__version__}: {error}"
+        # Also in a ledger of a newer form: what a worker says of itself all releases write alike, and `status` shall name this one.
+        with self.ledger.store.transaction() as tx:
+            self.ledger.presence.show(tx, self.owner, info | {"refuses": refuses})
+
+    def record_the_rest(self) -> None:
+        """Nothing; it returns when the worker has ended, and all is recorded that it had to say."""
+        while not self.inbox.ended.wait(0.5):
+            self.inbox.record(self.ledger)
+        self.inbox.record(self.ledger)
 
     def _leave(self) -> None:
         try:
@@ -79,16 +111,13 @@ def main() -> None:
     settings = load()
     store = open_store(settings.database(), lock_timeout_ms=max(settings.lock_timeout_ms, 5000))
     ledger = Ledger(store, read_masters(settings.master_key_file))
-    companion = Companion(ledger, Queue(str(settings.broker_url), settings.queue), sys.argv[1])
+    queue, processes = Queue(str(settings.broker_url), settings.queue), int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    companion = Companion(ledger, queue, sys.argv[1], processes, Probes(settings, store).hold)
 
-    def watch() -> None:
-        # The pipe from the worker closes when the worker ends, however it ends.
-        while os.read(0, 4096):
-            pass
-        companion.stop.set()
-
-    threading.Thread(target=watch, daemon=True).start()
+    # The pipe from the worker closes when the worker ends, however it ends.
+    threading.Thread(target=companion.inbox.read, args=(0,), daemon=True).start()
     companion.run()
+    companion.record_the_rest()
 
 
 if __name__ == "__main__":

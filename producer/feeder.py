@@ -7,20 +7,33 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
-from backtrail.discovery import Found, find
-from backtrail.errors import Halt, Retry, UnsuitableBroker, UsageError
-from ledger.campaigns import GOING, Batch, Campaign
+from backtrail.errors import BacktrailError, Halt, OtherCode, Retry, UnsuitableBroker, UsageError
+from backtrail.failpoint import reach
+from backtrail.stores.base import Transaction
+from ledger.campaigns import GOING, SETTLED, Batch, Campaign
 from ledger.ledger import Ledger
-from ledger.presence import LEASE_MS, milliseconds
+from ledger.presence import LEASE_MS, Worker, milliseconds
+from ledger.progress import Progress
+from producer.campaign import Order, open_campaign
+from producer.code import Codes
+from producer.gate import Inspection
 from producer.queue import Queue
-from producer.sources import next_page
+from producer.sources import looks_again, next_page
+from producer.throttle import Throttle, batch_size
+from producer.waves import OverLimit, cut, demand_limits, is_last, is_planned, name_of, wave_of
 
 log = logging.getLogger(__name__)
 
-HIGH, LOW = 400, 200
-"""Water marks: below the low one in the queue, batches are added up to the high one. A message is about a kilobyte."""
+HIGH = 60
+"""The high water mark: so many batches are in the queue at the most. Below half of it, batches are added."""
+
+A_PROCESS = 6
+"""Where there are more processes: so many batches for each of them. It is what a hold or a pause finds in the queue, so it is not more."""
 
 PAGE = 5_000
 """How many keys are paged at once."""
@@ -31,17 +44,48 @@ REFUSED_MS = 5_000
 RESEND_MS = 120_000
 """After how long without an end a batch is sent again: its message may be lost, and a second one does no harm."""
 
+BACK_S = 20.0
+"""How long a feeder does not lead that could not feed a campaign: so long that several of its kind come round to one that can."""
+
 
 class Feeder:
     """Feeds all campaigns of a ledger while it leads."""
 
-    def __init__(self, ledger: Ledger, queue: Queue, owner: str) -> None:
+    def __init__(self, ledger: Ledger, queue: Queue, owner: str, hold: Callable[[], str | None] = lambda: None) -> None:
+        """A feeder.
+
+        Args:
+            ledger: whose campaigns it feeds.
+            queue: where their messages go.
+            owner: the name under which it leads.
+            hold: says why nothing is to be sent just now, if so.
+        """
         self.ledger, self.queue, self.owner = ledger, queue, owner
+        self.held: str | None = None
+        """Why nothing is sent just now."""
+        self._hold = hold
+        self._high = HIGH
+        self._throttle = Throttle()
+        self._inspections: dict[int, Inspection] = {}
+        self._going: set[str] = set()
         self.fence: int | None = None
         self._renewed = 0.0
         self._workers: set[str] = set()
         self._lost = False
-        self._found: dict[int, Found] = {}
+        self._codes = Codes()
+        self._back_until = 0.0
+
+    @property
+    def refuses(self) -> dict[str, str]:
+        """Why campaigns cannot be fed from here, by their names."""
+        return self._codes.refuses
+
+    @property
+    def news(self) -> dict[str, Any]:
+        """What a worker says of its feeder: whether it leads, and why nothing is sent."""
+        if self.fence is None:
+            return {"leads": False}
+        return {"leads": True, "held": {} if self.held is None else dict.fromkeys(sorted(self._going), self.held)}
 
     def step(self) -> bool:
         """Whether there was something to feed."""
@@ -52,115 +96,219 @@ class Feeder:
             return False
         with self.ledger.store.transaction(write=False) as tx:
             campaigns = self.ledger.campaigns.all(tx, states=GOING)
-            workers = {worker.id for worker in self.ledger.presence.alive(tx)}
-        self._lost |= not self._workers <= workers
-        self._workers = workers
-        # Code is loaded anew when a campaign goes on that was held: it may have been mended.
-        going = {campaign.id for campaign in campaigns}
-        self._found = {number: found for number, found in self._found.items() if number in going}
+            alive = self.ledger.presence.alive(tx)
+        self._meet(alive)
+        self._keep({campaign.id for campaign in campaigns})
+        self._going = {campaign.name for campaign in campaigns}
         if campaigns:
-            self._lost |= self.queue.forgot()
-        busy = False
+            self._lost |= self.queue.forgot(lambda: self._in_flight(campaigns))
+            self._look_whether_held()
+        busy = refused = False
         for campaign in campaigns:
             try:
                 busy |= self._feed(campaign)
             except UnsuitableBroker:
                 raise  # the broker is gone for a while, which is nothing that the campaign could do about
+            except OtherCode:
+                refused = True
             except (Halt, UsageError) as error:
-                self._halt(campaign, str(error))
+                self._halt(campaign, error)
         self._lost = False
+        if refused:
+            self._stand_back(len(alive))
         return busy
+
+    def _meet(self, alive: Sequence[Worker]) -> None:
+        workers = {worker.id for worker in alive}
+        self._lost |= not self._workers <= workers
+        self._workers = workers
+        self._high = max(HIGH, A_PROCESS * sum(int(worker.info.get("processes", 1)) for worker in alive))
+
+    def _keep(self, going: set[int]) -> None:
+        self._codes.keep(going)
+        self._throttle.keep(going)
+        self._inspections = {number: one for number, one in self._inspections.items() if number in going}
+
+    def _look_whether_held(self) -> None:
+        held = self._hold()
+        if held != self.held:
+            log.warning("nothing is sent: %s", held) if held else log.warning("goes on: %s is over", self.held)
+        self.held = held
+
+    def _in_flight(self, campaigns: Sequence[Campaign]) -> int:
+        with self.ledger.store.transaction(write=False) as tx:
+            progress = self.ledger.campaigns.progress(tx, [campaign.id for campaign in campaigns])
+        return sum(one.sent for one in progress.values())
 
     def _lead(self) -> bool:
         """Whether this feeder leads since just now. The lease is renewed in good time, and not at every step: it costs a write."""
+        if time.monotonic() < self._back_until:
+            return False
         if self.fence is not None and time.monotonic() - self._renewed < LEASE_MS / 3000:
             return False
-        with self.ledger.store.transaction() as tx:
+        with self.ledger.writing() as tx:
             self.ledger.keyring.open(tx)  # whoever cannot read the campaigns shall not lead those that can
             fence = self.ledger.presence.lead(tx, "feeder", self.owner)
+        if (fence is None) != (self.fence is None):
+            log.info("this feeder leads" if fence is not None else "another feeder leads")
         fresh, self.fence, self._renewed = fence is not None and fence != self.fence, fence, time.monotonic()
         return fresh
 
-    def _halt(self, campaign: Campaign, reason: str) -> None:
-        with self.ledger.store.transaction() as tx:
-            self.ledger.campaigns.move(tx, campaign, "halted", now=milliseconds(tx), halted=reason)
+    @contextmanager
+    def _leading(self) -> Iterator[Transaction]:
+        """A transaction of the leader's: one that was overtaken while it slept writes nothing."""
+        with self.ledger.writing() as tx:
+            if self.ledger.presence.lead(tx, "feeder", self.owner) != self.fence:
+                raise Retry("another feeder leads now")
+            yield tx
+
+    def _stand_back(self, workers: int) -> None:
+        """Nothing; another feeder may lead, if there is one: its code may be the campaign's."""
+        if workers > 1:
+            self.fence, self._back_until = None, time.monotonic() + BACK_S
+
+    def _halt(self, campaign: Campaign, why: BacktrailError) -> None:
+        with self._leading() as tx:
+            if isinstance(why, OverLimit):
+                self._advance(tx, campaign, forgiven=why.forgiven)
+            text = str(why) if isinstance(why, OverLimit) else f"{why}; {campaign.ways}"
+            moved = self.ledger.campaigns.move(tx, campaign, "halted", now=milliseconds(tx), halted=text)
+        log.warning("%s halts: %s", campaign.name, why)
+        if moved and isinstance(why, OverLimit) and campaign.options.get("if_wave_fails") == "rollback":
+            self._take_back(campaign, str(why))
+
+    def _take_back(self, campaign: Campaign, why: str) -> None:
+        """Nothing; the failed wave goes back by a campaign of its own, which ends the one that it is of."""
+        options = {"on_drift": "skip", "from": "campaign", "campaign": campaign.id, "wave": wave_of(campaign)}
+        order = Order("rollback", options=options, reason=why, batch_size=int(campaign.options["batch_size"]))
+        try:
+            opened = open_campaign(self.ledger, self._codes.of(campaign), order)
+        except (UsageError, Halt) as error:
+            log.warning("%s is not taken back by itself: %s", campaign.name, error)
+        else:
+            log.warning("%s takes back the wave of %s that failed", opened.name, campaign.name)
 
     def _feed(self, campaign: Campaign) -> bool:
+        wave = wave_of(campaign)
         if self._lost:
-            self._send(campaign, ("sent",))
+            self._send(campaign, ("sent",), self._high)
         with self.ledger.store.transaction(write=False) as tx:
             progress = self.ledger.campaigns.progress(tx, [campaign.id])[campaign.id]
-            stale = self.ledger.campaigns.unfinished(tx, campaign.id, ("sent",), HIGH, milliseconds(tx) - RESEND_MS)
-        if campaign.options.get("max_failed_share") is not None:
-            self._hold_budget(campaign, progress.tally.failed, progress.tally.done)
+            stale = self.ledger.campaigns.unfinished(tx, campaign.id, ("sent",), self._high, milliseconds(tx) - RESEND_MS)
+        if progress.unsettled > SETTLED:
+            with self._leading() as tx:
+                self.ledger.campaigns.settle(tx, campaign.id, SETTLED)
+        demand_limits(campaign, progress)
         if stale:
             self._publish(campaign, stale)
-        planned = progress.ready
-        if not campaign.fed and progress.sent + progress.ready < LOW:
-            planned += self._plan(campaign)
-        if planned and progress.sent < HIGH:
-            self._send(campaign, ("ready",), HIGH - progress.sent)
-        elif campaign.fed and not progress.sent and not progress.ready:
-            self._complete(campaign)
-        return bool(planned or progress.sent)
-
-    def _hold_budget(self, campaign: Campaign, failed: int, done: int) -> None:
-        share = float(campaign.options["max_failed_share"])
-        if failed > 50 and failed > share * done:
-            raise Halt(
-                f"{failed} of {done} entities failed: look at `backtrail status {campaign.name}`, mend, then `backtrail resume {campaign.name}`"
-            )
+        ready = sum(one.ready for number, one in progress.waves.items() if number <= wave)
+        if not is_planned(campaign) and progress.sent + ready < self._high / 2:
+            ready += self._plan(campaign)
+        if ready and self.held is None:
+            self._send(campaign, ("ready",), self._throttle.allowed(campaign, progress.sent, self._high))
+        elif is_planned(campaign) and not progress.sent and not ready:
+            return self._end(campaign, progress)
+        return bool(ready or progress.sent)
 
     def _plan(self, campaign: Campaign) -> int:
         """The number of batches that were added; the campaign's cursor moves with them, in one transaction."""
-        found = self._code(campaign)
-        size = int(campaign.options["batch_size"])
+        found = self._codes.of(campaign)
+        size, bounds = batch_size(campaign), campaign.options.get("bounds", ())
         added = 0
-        while not campaign.fed and added < HIGH:
+        while not is_planned(campaign) and added < self._high:
             with self.ledger.store.transaction(write=False) as tx:
                 page = next_page(self.ledger, tx, campaign, found.cls, max(PAGE, size))
-            batches = [page.keys[at : at + size] for at in range(0, len(page.keys), size)]
-            with self.ledger.store.transaction() as tx:
-                if self.ledger.presence.lead(tx, "feeder", self.owner) != self.fence:
-                    raise Retry("another feeder leads now")
+            batches, waves = cut(page.keys, int(campaign.cursor.get("taken", 0)), bounds, size)
+            with self._leading() as tx:
                 number = self.ledger.campaigns.last_number(tx, campaign.id)
                 self.ledger.keyring.open(tx, again=True)  # keys go into lists as the ledger is now, open or sealed
-                self.ledger.campaigns.add_batches(tx, campaign, number + 1, batches)
+                self.ledger.campaigns.add_batches(tx, campaign, number + 1, batches, waves)
+                reach("feeder.mid-plan")
                 if page.skipped:
-                    self.ledger.campaigns.add_skipped(tx, campaign, number + 1 + len(batches), page.skipped, milliseconds(tx))
+                    at, now = number + 1 + len(batches), milliseconds(tx)
+                    self.ledger.campaigns.add_skipped(tx, campaign, at, page.skipped, now, wave_of(campaign))
                 total = None
                 if page.last:
                     total = self.ledger.campaigns.progress(tx, [campaign.id])[campaign.id].planned
-                self.ledger.campaigns.advance(tx, campaign, page.cursor, fed=page.last, total=total)
-            campaign = replace(campaign, cursor=page.cursor, fed=page.last)
+                campaign = self._advance(tx, campaign, fed=page.last, total=total, **page.cursor)
+            reach("feeder.after-plan")
             added += len(batches)
         return added or int(campaign.fed)
 
-    def _code(self, campaign: Campaign) -> Found:
-        found = self._found.get(campaign.id)
-        if found is None:
-            found = find(campaign.source, fresh=campaign.source.rpartition(":")[0].endswith(".py")).bound(campaign.params)
-            self._found[campaign.id] = found
-        return found
+    def _advance(
+        self, tx: Transaction, campaign: Campaign, *, fed: bool | None = None, total: int | None = None, **cursor: Any
+    ) -> Campaign:
+        """The campaign with what its cursor says now."""
+        ahead = replace(campaign, cursor={**campaign.cursor, **cursor}, fed=campaign.fed if fed is None else fed)
+        self.ledger.campaigns.advance(tx, campaign, ahead.cursor, fed=ahead.fed, total=total)
+        return ahead
 
-    def _send(self, campaign: Campaign, states: tuple[str, ...], limit: int = HIGH) -> None:
+    def _send(self, campaign: Campaign, states: tuple[str, ...], limit: int) -> None:
+        if limit <= 0:
+            return
         with self.ledger.store.transaction(write=False) as tx:
             before = milliseconds(tx) - REFUSED_MS
-            batches = self.ledger.campaigns.unfinished(tx, campaign.id, states, limit, refused_before=before)
+            batches = self.ledger.campaigns.unfinished(
+                tx, campaign.id, states, limit, refused_before=before, up_to_wave=wave_of(campaign)
+            )
         if batches:
             self._publish(campaign, batches)
+            self._throttle.spent(campaign, len(batches))
 
     def _publish(self, campaign: Campaign, batches: list[Batch]) -> None:
+        reach("feeder.before-publish")
         self.queue.publish(campaign.id, [batch.number for batch in batches])
-        with self.ledger.store.transaction() as tx:
+        reach("feeder.after-publish")
+        with self.ledger.writing() as tx:
             self.ledger.campaigns.sent(tx, campaign.id, batches, milliseconds(tx))
             if campaign.state == "open":
                 # Somebody may have paused it since it was looked at; that must not let it go on.
                 self.ledger.campaigns.move(tx, campaign, "running", now=milliseconds(tx), leaving="open")
 
+    # -- the end of a wave, and of all ------------------------------------------------------------------------------
+
+    def _end(self, campaign: Campaign, progress: Progress) -> bool:
+        """True: there may be more to do; every batch of the wave under way is done."""
+        if is_last(campaign):
+            self._complete(campaign)
+        else:
+            self._pass(campaign, progress.waves.get(wave_of(campaign), Progress()))
+        return True
+
+    def _pass(self, campaign: Campaign, progress: Progress) -> None:
+        """Nothing; the entities of the wave are being verified, or were, and the next wave may begin.
+
+        Raises:
+            OverLimit: they are not what they should be.
+        """
+        wave = wave_of(campaign)
+        inspection = self._inspections.get(campaign.id)
+        if inspection is None or inspection.wave != wave:
+            found = self._codes.of(campaign)
+            inspection = self._inspections[campaign.id] = Inspection(self.ledger, found, campaign, wave, progress.planned)
+        if inspection.go_on():
+            return
+        del self._inspections[campaign.id]
+        wrong = inspection.wrong()
+        tally = progress.tally
+        seen: dict[str, Any] = {"wave": wave, "passed": wrong is None, "failed": tally.failed, "conflicts": tally.conflicts}
+        seen |= {"verify": wrong or "ok", "checked": inspection.checked, "problems": inspection.document()}
+        gates = [*(gate for gate in campaign.cursor.get("gates", ()) if gate["wave"] != wave), seen]
+        reach("feeder.before-gate")
+        with self._leading() as tx:
+            self._advance(tx, campaign, gates=gates, wave=wave + (wrong is None))
+        if wrong is not None:
+            raise OverLimit(f"{name_of(campaign)}: {wrong}: {campaign.ways}", wave, tally)
+        log.info("%s of %s is done and verified", name_of(campaign), campaign.name)
+
     def _complete(self, campaign: Campaign) -> None:
-        with self.ledger.store.transaction() as tx:
+        reach("feeder.before-complete")
+        with self._leading() as tx:
             progress = self.ledger.campaigns.progress(tx, [campaign.id])[campaign.id]
-            if not progress.ready and not progress.sent:
+            if progress.unfinished:
+                return
+            if looks_again(campaign):
+                # Whoever came behind the cursor while it moved is found by a second look at the keys, and by no third one.
+                self._advance(tx, campaign, fed=False, source=0, after=None, later=0)
+            else:
                 self.ledger.campaigns.move(tx, campaign, "completed", now=milliseconds(tx))
-        self._found.pop(campaign.id, None)

@@ -18,6 +18,7 @@ PRIVILEGES = {Action.FIND: "SELECT", Action.INSERT: "INSERT", Action.UPDATE: "UP
 WHY = {
     Right.APPEND_ONLY: "append-only: triggers refuse changes to everybody, and who has no right to them never gets so far",
     Right.KEPT: "never changed by a worker; removed by `erase`",
+    Right.SHED: "for a look only; old ones are removed",
     Right.CHANGED: "never removed by a worker",
     Right.PASSING: "comes and goes",
     Right.FIXED: "which form the ledger has",

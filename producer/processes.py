@@ -1,4 +1,4 @@
-"""Other programs that a command becomes or starts: a worker."""
+"""Other programs that a command becomes or starts, and keeps no longer than it lives itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,18 +17,26 @@ STOP_S = 25.0
 """How long a worker that is told to end may take: its soft shutdown takes up to 20 s."""
 
 KEEPER = """
-import os, signal, subprocess, sys, threading, time
-worker = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
+import os, signal, subprocess, sys, threading
+program = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
+told = threading.Event()
 def watch():
     sys.stdin.read()
-    worker.terminate()
-    time.sleep(float(sys.argv[1]))
-    os.killpg(0, signal.SIGKILL)
-threading.Thread(target=watch, daemon=True).start()
-sys.exit(worker.wait())
+    told.set()
+    program.terminate()
+    try:
+        program.wait(float(sys.argv[1]))
+    finally:
+        os.killpg(0, signal.SIGKILL)
+watcher = threading.Thread(target=watch, daemon=True)
+watcher.start()
+code = program.wait()
+if told.is_set():
+    watcher.join()
+sys.exit(code if code >= 0 else 128 - code)
 """
 """Runs a command until it ends, or until our pipe to it closes: the kernel closes that when we end, however we do. A worker whose broker is
-away waits for it even when it is told to end, so that it gets its time and no more."""
+away waits for it even when it is told to end, so that it gets its time and no more. Its own processes end with it."""
 
 
 def run_worker(settings: Settings, *, concurrency: int | None, log_level: str) -> None:
@@ -54,7 +62,7 @@ def run_worker(settings: Settings, *, concurrency: int | None, log_level: str) -
 
 def start_worker(settings: Settings, *, concurrency: int, log: int) -> subprocess.Popen[bytes]:
     """A worker as a child process in a session of its own, writing to an open file."""
-    command, environment = _worker_command(concurrency), program.environment(environment_of(settings))
+    command, environment = worker_command(concurrency), program.environment(environment_of(settings))
     return subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 -- our own module
 
 
@@ -68,15 +76,32 @@ def kept_worker(settings: Settings, *, concurrency: int, log: int, folder: Path)
         log: the open file that it writes to.
         folder: where it runs, so that no backtrail.toml of the user's folder is read.
     """
-    environment = environment_of(settings)
+    environment = program.environment({"BACKTRAIL_BROKER_URL": ""} | environment_of(settings))
+    with kept(worker_command(concurrency), environment, out=log, folder=folder) as keeper:
+        yield keeper
+
+
+@contextmanager
+def kept(
+    command: Sequence[str], environment: Mapping[str, str], *, out: int, folder: Path | None = None, patience: float = STOP_S
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The keeper of a program that ends with the context, and with this process however that ends.
+
+    Args:
+        command: what is run.
+        environment: its variables.
+        out: what it writes to, or subprocess.PIPE.
+        folder: where it runs; without one, here.
+        patience: how long it may take to end, in seconds.
+    """
     keeper = subprocess.Popen(  # noqa: S603 -- our own interpreter
-        [sys.executable, "-P", "-c", KEEPER, str(STOP_S), *_worker_command(concurrency)],
-        env=program.environment({"BACKTRAIL_BROKER_URL": ""} | environment),
+        [sys.executable, "-P", "-c", KEEPER, str(patience), *command],
+        env=environment,
         cwd=folder,
-        stdout=log,
-        stderr=log,
+        stdout=out,
+        stderr=out if out != subprocess.PIPE else subprocess.STDOUT,
         stdin=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C in the terminal reaches the worker only through us
+        start_new_session=True,  # Ctrl-C in the terminal reaches the program only through us
     )
     try:
         yield keeper
@@ -92,8 +117,10 @@ def kept_worker(settings: Settings, *, concurrency: int, log: int, folder: Path)
             keeper.wait()
 
 
-def _worker_command(concurrency: int) -> list[str]:
-    return program.command("producer.cli", "worker", "--concurrency", str(concurrency), "--log-level", "WARNING")
+def worker_command(concurrency: int | None, log_level: str = "WARNING") -> list[str]:
+    """What runs a worker; as many processes as the settings say, where no number is given."""
+    processes = [] if concurrency is None else ["--concurrency", str(concurrency)]
+    return program.command("producer.cli", "worker", *processes, "--log-level", log_level)
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.measure import Measurement
 from rich.table import Table
 
-from ledger.campaigns import UNFINISHED
-from ledger.presence import Worker
 from producer.context import Context
-from producer.status import status
+from producer.live import OUTCOMES, refusals, wave_words, worker_words
 
-LOOK_S = 0.2
+WIDE = 1000
+"""A width in which every table finds room."""
 
 
 def print_json(context: Context, document: Any) -> None:
@@ -25,25 +23,53 @@ def print_json(context: Context, document: Any) -> None:
 
 
 def print_status(console: Console, documents: Sequence[dict[str, Any]]) -> None:
-    """Prints a table of campaigns."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("campaign", "migration", "kind", "state"):
-        table.add_column(name)
-    for name in ("total", "pending", "migrated", "rolled back", "skipped", "failed", "conflicts", "rate/s"):
-        table.add_column(name, justify="right")
-    for one in documents:
-        counts = [
-            one[name] for name in ("total", "pending", "migrated", "rolled_back", "skipped", "failed", "conflicts", "rate_per_s")
-        ]
-        table.add_row(one["campaign"], one["migration"], one["kind"], one["state"], *(f"{count:,}" for count in counts))
-    console.print(table)
+    """Prints campaigns as a table, or two lines each where the console is too narrow for it."""
+    table = _table(documents)
+    wanted = Measurement.get(console, console.options.update(max_width=WIDE), table).maximum
+    if wanted <= console.width:
+        console.print(table)
+    else:
+        for one in documents:
+            _print_two_lines(console, one)
     for one in documents:
         if one.get("halted") and one["state"] == "halted":
             console.print(f"{one['campaign']} is halted: {one['halted']}", markup=False)
+        elif one.get("held") and one["state"] == "running":
+            console.print(f"{one['campaign']} is held: {one['held']}", markup=False)
     # What a campaign of everybody found is the same for the others, so it is said once.
     nulls: dict[str, int] = next((one["nulls"] for one in reversed(documents) if one.get("nulls")), {})
     if nulls:
         console.print(ownerless(nulls), markup=False)
+
+
+def _table(documents: Sequence[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("campaign", "migration", "kind", "state"):
+        table.add_column(name, no_wrap=True)
+    # What nobody has is no column: half of them are zero for most campaigns.
+    counts = ["total", "pending", "migrated"]
+    counts += [name for name in ("rolled_back", "skipped", "failed", "conflicts") if any(one[name] for one in documents)]
+    for name in (*counts, "rate/s"):
+        table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+    for one in documents:
+        shown = (f"{one[name]:,}" for name in (*counts, "rate_per_s"))
+        table.add_row(one["campaign"], one["migration"], one["kind"], one["state"], *shown)
+    return table
+
+
+def _print_two_lines(console: Console, one: dict[str, Any]) -> None:
+    console.print(f"{one['campaign']}  {one['migration']}  {one['kind']}  {one['state']}", style="bold", markup=False)
+    found = [f"{one[name]:,} {words}" for name, words in OUTCOMES.items() if one[name]]
+    found += [f"{one['pending']:,} pending"] if one["pending"] else []
+    found += [f"{one['rate_per_s']:,}/s"] if one["rate_per_s"] else []
+    console.print(f"    {one['total']:,}: {', '.join(found)}", markup=False, soft_wrap=False)
+
+
+def print_waves(console: Console, document: dict[str, Any]) -> None:
+    """Prints how far each wave of a campaign is, and what its gate said."""
+    for wave in document["waves"]:
+        found = ", ".join(f"{wave[name]:,} {words}" for name, words in OUTCOMES.items() if wave[name])
+        console.print(f"wave {wave_words(wave)}" + (f": {found}" if found else ""), markup=False)
 
 
 def ownerless(nulls: Mapping[str, int]) -> str:
@@ -63,11 +89,20 @@ def print_failures(console: Console, document: dict[str, Any]) -> None:
         console.print(f"  … and {hidden} more", markup=False)
 
 
-def print_workers(console: Console, workers: Sequence[Worker]) -> None:
-    """Prints the workers that are alive, or how to start one."""
-    console.print(
-        "workers: " + (", ".join(worker.id.partition("/")[0] for worker in workers) or "none alive; start one: backtrail worker")
-    )
+def print_workers(console: Console, alive: Sequence[dict[str, Any]], rejected: int = 0, *, reasons: bool = True) -> None:
+    """Prints the workers that are alive, or how to start one; what they cannot do, where that was not said; and how many messages made no sense."""
+    console.print(f"workers: {_names(alive) or 'none alive; start one: backtrail worker'}", markup=False)
+    for worker in alive if reasons else ():
+        for words in refusals(worker):
+            console.print(words, markup=False)
+    if rejected:
+        console.print(f"messages that made no sense: {rejected:,}")
+
+
+def _names(alive: Sequence[dict[str, Any]]) -> str:
+    # Release and host are said where they differ: of many workers that are alike, names are enough.
+    alike = len({(one.get("release"), one.get("host")) for one in alive}) < 2
+    return ", ".join(one["id"].partition("/")[0] if alike else worker_words(one) for one in alive)
 
 
 def print_findings(console: Console, document: dict[str, Any]) -> None:
@@ -107,55 +142,3 @@ def print_history(console: Console, events: Sequence[dict[str, Any]]) -> None:
 def _shown(row: Mapping[str, Any], name: str) -> str:
     """A value of a row; documents may lack it."""
     return repr(row[name]) if name in row else "(absent)"
-
-
-def watch(context: Context, campaign: int, each: Callable[[dict[str, Any]], None] = lambda _: None) -> dict[str, Any]:
-    """The campaign's status at its end, after showing its progress on standard error until then.
-
-    Args:
-        context: whose database is looked at.
-        campaign: its number.
-        each: called with the status whenever it is looked at; it may raise, to end the watch.
-    """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}/s"),
-        TimeRemainingColumn(),
-    )
-    try:
-        return _watched(context, campaign, each, columns)
-    except KeyboardInterrupt:
-        context.err.print(f"c{campaign} goes on: backtrail status c{campaign} --watch, or backtrail pause c{campaign}")
-        raise
-
-
-def _watched(
-    context: Context, campaign: int, each: Callable[[dict[str, Any]], None], columns: Sequence[ProgressColumn]
-) -> dict[str, Any]:
-    ledger = context.ledger
-    hinted = False
-    since = time.monotonic()
-    with Progress(*columns, console=context.err, disable=not context.err.is_terminal) as progress:
-        bar = progress.add_task(f"c{campaign}", total=None, rate="")
-        while True:
-            with ledger.store.transaction(write=False) as tx:
-                found = ledger.campaigns.get(tx, campaign)
-                document = status(ledger, tx, [found])[0] if found is not None else {}
-                alive = ledger.presence.alive(tx)
-            done = document["total"] - document["pending"]
-            progress.update(
-                bar,
-                completed=done,
-                total=document["total"],
-                rate=f"{document['rate_per_s']:,.0f}",
-                description=f"c{campaign} {document['state']}",
-            )
-            if document["state"] not in UNFINISHED or document["state"] in ("paused", "halted"):
-                return document
-            each(document)
-            if not alive and not hinted and time.monotonic() - since > 2:
-                hinted = True
-                context.err.print("no worker is alive; start one in another terminal: backtrail worker")
-            time.sleep(LOOK_S)

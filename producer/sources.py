@@ -16,6 +16,7 @@ from ledger.entry import Head
 from ledger.history import doer
 from ledger.journal import in_portions
 from ledger.ledger import Ledger
+from ledger.progress import Progress
 from ledger.state import action
 
 
@@ -45,14 +46,31 @@ def _of_keys(ledger: Ledger, tx: Transaction, campaign: Campaign, migration: typ
     page = ledger.store.page(tx, migration.all_keys(), source, after, size)
     keys = [key_text(key) for key in page.keys if not is_null(key)]
     keys = [key for key in keys if in_sample(key, campaign.options.get("sample"))]
+    if "later" in cursor:
+        known = ledger.journal.known(tx, campaign.migration, keys)
+        keys = [key for key in keys if key not in known]
     heads = ledger.journal.heads(tx, campaign.migration, keys, lock=False)
     todo, skipped = _split(campaign, keys, heads)
     limit = campaign.options.get("limit")
     last = page.after is None and source + 1 == len(migration.all_keys())
     if limit is not None and taken + len(todo) >= limit:
         todo, last = todo[: max(0, limit - taken)], True
-    cursor = {"source": source + (page.after is None), "after": page.after, "taken": taken + len(todo)}
-    return Page(todo, skipped, cursor, last)
+    ahead = {"source": source + (page.after is None), "after": page.after, "taken": taken + len(todo)}
+    if "later" in cursor:
+        return Page(todo, 0, ahead | {"later": cursor["later"] + len(todo)}, last)
+    return Page(todo, skipped, ahead, last)
+
+
+def looks_again(campaign: Campaign) -> bool:
+    """Whether keys may have come behind the campaign's cursor, which nobody has looked for yet: only where it takes all that there are."""
+    options = campaign.options
+    return (
+        campaign.kind == "migrate"
+        and options.get("from") is None
+        and not options.get("only")
+        and options.get("limit") is None
+        and "later" not in campaign.cursor
+    )
 
 
 def _of_streams(ledger: Ledger, tx: Transaction, campaign: Campaign, size: int) -> Page:
@@ -65,8 +83,8 @@ def _of_streams(ledger: Ledger, tx: Transaction, campaign: Campaign, size: int) 
 
 def _of_campaign(ledger: Ledger, tx: Transaction, campaign: Campaign, size: int) -> Page:
     after, other = int(campaign.cursor.get("after", 0)), int(campaign.options["campaign"])
-    batches = ledger.campaigns.keys_of(tx, other, after, max(1, size // 100))
-    keys = [key for batch in batches for key in batch.keys]
+    batches, wave = ledger.campaigns.keys_of(tx, other, after, max(1, size // 100)), campaign.options.get("wave")
+    keys = [key for batch in batches for key in batch.keys if wave in (None, batch.wave)]
     heads = ledger.journal.heads(tx, campaign.migration, keys, lock=False)
     own = done_by(ledger, tx, other, heads.values())
     todo = [key for key in keys if key in heads and heads[key].id in own and action(campaign, heads[key]) != "skip"]
@@ -122,7 +140,9 @@ def is_null(key: Any) -> bool:
 def count(ledger: Ledger, tx: Transaction, campaign: Campaign) -> int:
     """How many entities a campaign over streams or over another campaign's entities will look at."""
     if campaign.options.get("from") == "campaign":
-        return ledger.campaigns.progress(tx, [int(campaign.options["campaign"])])[int(campaign.options["campaign"])].planned
+        progress = ledger.campaigns.progress(tx, [int(campaign.options["campaign"])])[int(campaign.options["campaign"])]
+        wave = campaign.options.get("wave")
+        return progress.planned if wave is None else progress.waves.get(wave, Progress()).planned
     return ledger.journal.matching(tx, campaign.migration, **_wanted(campaign))
 
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backtrail.stores.base import Transaction
-from ledger.campaigns import Campaign, Progress
+from ledger.campaigns import Campaign
 from ledger.ledger import Ledger
-from ledger.presence import milliseconds
+from ledger.presence import Worker, milliseconds
+from ledger.progress import Progress, Tally
+from producer.crew import held, iso
+from producer.pace import time_left
+from producer.waves import bounds, wave_of
 
 
-def status(ledger: Ledger, tx: Transaction, campaigns: Sequence[Campaign]) -> list[dict[str, Any]]:
-    """The status document of each campaign."""
+def status(
+    ledger: Ledger, tx: Transaction, campaigns: Sequence[Campaign], alive: Sequence[Worker] | None = None
+) -> list[dict[str, Any]]:
+    """The status document of each campaign; the workers that are alive are looked up where they are not given."""
     progress = ledger.campaigns.progress(tx, [campaign.id for campaign in campaigns])
-    return [document(campaign, progress[campaign.id], milliseconds(tx)) for campaign in campaigns]
+    if alive is None:
+        alive = ledger.presence.alive(tx)
+    now = milliseconds(tx)
+    return [document(campaign, progress[campaign.id], now, alive) for campaign in campaigns]
 
 
-def document(campaign: Campaign, progress: Progress, now: int) -> dict[str, Any]:
+def document(campaign: Campaign, progress: Progress, now: int, alive: Sequence[Worker] = ()) -> dict[str, Any]:
     """The status document of a campaign at a time in milliseconds since 1970."""
     tally = progress.tally
     total = max(campaign.total, tally.done)
@@ -39,11 +47,45 @@ def document(campaign: Campaign, progress: Progress, now: int) -> dict[str, Any]
         "by": campaign.by,
         "reason": campaign.reason,
         "halted": campaign.halted,
-        "opened_at": _iso(campaign.opened_at),
-        "started_at": _iso(campaign.started_at),
-        "ended_at": _iso(campaign.ended_at),
+        "held": held(campaign, alive),
+        "rate_limit": campaign.options.get("rate"),
+        "waves": waves(campaign, progress, total),
+        "batches": {"ready": progress.ready, "sent": progress.sent, "done": progress.done},
+        "opened_at": iso(campaign.opened_at),
+        "started_at": iso(campaign.started_at),
+        "ended_at": iso(campaign.ended_at),
         "params": campaign.params,
     }
+
+
+def waves(campaign: Campaign, progress: Progress, total: int) -> list[dict[str, Any]]:
+    """The campaign's waves in their order, each with how far it is and what its gate said; empty where it has none."""
+    # A gate may be asked again, after a resume: the last answer holds.
+    gates: dict[int, Mapping[str, Any]] = {int(gate["wave"]): gate for gate in campaign.cursor.get("gates", ())}
+    shares: Sequence[float] = campaign.options.get("waves") or ()
+    ends = [*campaign.options.get("bounds", bounds(shares, total)), total]
+    found = []
+    for at, share in enumerate(shares):
+        tally = progress.waves[at].tally if at in progress.waves else Tally()
+        found.append(
+            {
+                "share": share,
+                "bound": min(ends[at], total),
+                "state": _wave_state(campaign, at, gates.get(at)),
+                "done": tally.done,
+                **tally.values(),
+                "gate": dict(gates[at]) if at in gates else None,
+            }
+        )
+    return found
+
+
+def _wave_state(campaign: Campaign, at: int, gate: Mapping[str, Any] | None) -> str:
+    if gate is not None and not gate.get("passed"):
+        return "failed"
+    if gate is not None or at < wave_of(campaign) or campaign.state == "completed":
+        return "passed"
+    return "running" if at == wave_of(campaign) else "ahead"
 
 
 def _pace(campaign: Campaign, done: int, pending: int, now: int) -> tuple[float, float | None]:
@@ -52,12 +94,5 @@ def _pace(campaign: Campaign, done: int, pending: int, now: int) -> tuple[float,
         return 0.0, None
     seconds = max(((campaign.ended_at or now) - campaign.started_at) / 1000, 0.001)
     rate = done / seconds
-    if not pending:
-        return round(rate, 1), 0.0
-    return round(rate, 1), round(pending / rate, 1) if rate and campaign.state == "running" else None
-
-
-def _iso(milliseconds_: int | None) -> str | None:
-    if milliseconds_ is None:
-        return None
-    return dt.datetime.fromtimestamp(milliseconds_ / 1000, tz=dt.UTC).isoformat(timespec="milliseconds")
+    left = time_left(pending, rate if campaign.state == "running" else None)
+    return round(rate, 1), None if left is None else round(left, 1)

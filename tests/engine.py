@@ -53,7 +53,7 @@ class FakeQueue:
     def publish(self, campaign: int, batches: Sequence[int]) -> None:
         self.messages += [(campaign, batch) for batch in batches]
 
-    def forgot(self) -> bool:
+    def forgot(self, sent: Callable[[], int]) -> bool:
         return False
 
 

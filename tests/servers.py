@@ -70,7 +70,8 @@ def until(true: Callable[[], object], *, what: str, timeout: float = 30.0) -> No
 
 
 @contextmanager
-def _kept(command: Sequence[str], folder: Path, *, user: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def kept(command: Sequence[str], folder: Path, *, user: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """The keeper of a server, which ends with it, and with us, however we do; the folder is gone then."""
     log = folder / "server.log"
     plan = {
         "command": list(command),
@@ -116,16 +117,24 @@ def postgres(**settings: str) -> Iterator[str]:
     if given := os.environ.get(POSTGRES_URL):
         yield given
         return
-    binaries, user = _postgres_binaries()
     folder = Path(tempfile.mkdtemp(prefix="bt-postgres-"))
-    if user:
-        shutil.chown(folder, user, user)
-    data, port = folder / "data", free_port()
     try:
-        _init(binaries, data, user)
+        command, url, user = postgres_command(folder, **settings)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # no keeper has it yet
         raise
+    with kept(command, folder, user=user):
+        _answered(lambda: psycopg.connect(url, connect_timeout=5).close(), psycopg.OperationalError, folder)
+        yield url
+
+
+def postgres_command(folder: Path, **settings: str) -> tuple[list[str], str, str | None]:
+    """What runs a PostgreSQL server on fresh data in the folder, its URL, and the user that has to run it."""
+    binaries, user = _postgres_binaries()
+    if user:
+        shutil.chown(folder, user, user)
+    data, port = folder / "data", free_port()
+    _init(binaries, data, user)
     options = {
         "listen_addresses": "127.0.0.1",
         "port": str(port),
@@ -139,8 +148,43 @@ def postgres(**settings: str) -> Iterator[str]:
         **settings,
     }
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    url = f"postgresql://postgres:postgres@127.0.0.1:{port}/postgres"
-    with _kept([str(binaries / "postgres"), "-D", str(data), *flags], folder, user=user):
+    return (
+        [str(binaries / "postgres"), "-D", str(data), *flags],
+        f"postgresql://postgres:postgres@127.0.0.1:{port}/postgres",
+        user,
+    )
+
+
+@contextmanager
+def postgres_standby(primary: str) -> Iterator[str]:
+    """The URL of a streaming standby of a server of ours."""
+    binaries, user = _postgres_binaries()
+    folder = Path(tempfile.mkdtemp(prefix="bt-standby-"))
+    if user:
+        shutil.chown(folder, user, user)
+    data, port, source = folder / "data", free_port(), urlsplit(primary)
+    try:
+        _program(
+            [
+                *(str(binaries / "pg_basebackup"), "--pgdata", str(data), "--write-recovery-conf", "--checkpoint", "fast"),
+                *("--no-sync", "--dbname", f"host={source.hostname} port={source.port} user={source.username}"),
+            ],
+            user,
+        )
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # no keeper has it yet
+        raise
+    # max_connections must not be below the primary's.
+    options = [
+        f"port={port}",
+        "listen_addresses=127.0.0.1",
+        f"unix_socket_directories={folder}",
+        "fsync=off",
+        "max_connections=200",
+    ]
+    flags = [part for option in options for part in ("-c", option)]
+    url = urlunsplit(source._replace(netloc=f"{source.username}:{source.password}@127.0.0.1:{port}"))
+    with kept([str(binaries / "postgres"), "-D", str(data), *flags], folder, user=user):
         _answered(lambda: psycopg.connect(url, connect_timeout=5).close(), psycopg.OperationalError, folder)
         yield url
 
@@ -165,11 +209,19 @@ def _postgres_binaries() -> tuple[Path, str | None]:
 
 
 def _init(binaries: Path, data: Path, user: str | None) -> None:
-    subprocess.run(
+    _program(
         [
             *(str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "--auth=trust", "--no-sync"),
             *("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
         ],
+        user,
+    )
+
+
+def _program(command: Sequence[str], user: str | None) -> None:
+    """Nothing; the program has ended well."""
+    subprocess.run(
+        command,
         check=True,
         stdout=subprocess.DEVNULL,
         user=user,
@@ -198,7 +250,6 @@ def valkey(*options: str, port: int | None = None) -> Iterator[str]:
     """The `redis://127.0.0.1:PORT/0` URL of a fresh Valkey server; `options` as on its command line."""
     folder = Path(tempfile.mkdtemp(prefix="bt-valkey-"))
     port = free_port() if port is None else port
-    flags = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", "", "--loglevel", "warning"]
     url = f"redis://127.0.0.1:{port}/0"
 
     def ping() -> None:
@@ -207,9 +258,15 @@ def valkey(*options: str, port: int | None = None) -> Iterator[str]:
         except redis.AuthenticationError:
             return  # it asks for a password: it is there
 
-    with _kept([str(get_binary_path()), *flags, *options], folder):
+    with kept(valkey_command(folder, port, *options), folder):
         _answered(ping, redis.ConnectionError, folder)
         yield url
+
+
+def valkey_command(folder: Path, port: int, *options: str) -> list[str]:
+    """What runs a Valkey server on that port, with its files in the folder."""
+    flags = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", "", "--loglevel", "warning"]
+    return [str(get_binary_path()), *flags, *options]
 
 
 @contextmanager
@@ -234,7 +291,7 @@ def mongod(
     if auth:
         flags += ["--auth", *(["--keyFile", str(_key_file(folder))] if replica else [])]
     base = f"mongodb://127.0.0.1:{port}/"
-    with _kept([str(program), *flags, *options], folder):
+    with kept([str(program), *flags, *options], folder):
         with MongoClient[dict[str, Any]](base, directConnection=True, serverSelectionTimeoutMS=200) as client:
             _answered(lambda: client.admin.command("ping"), PyMongoError, folder)
             if replica:
@@ -243,6 +300,32 @@ def mongod(
                 client.admin.command("createUser", "root", pwd="root", roles=["root"])
         user = "root:root@" if auth else ""
         yield f"mongodb://{user}127.0.0.1:{port}/{'?replicaSet=rs0' if replica else ''}"
+
+
+@contextmanager
+def mongo_member(primary: str, *options: str) -> Iterator[str]:
+    """The URL of a second member of the set, which never becomes its primary and has no vote; it is no member any more afterwards."""
+    folder, port = Path(tempfile.mkdtemp(prefix="bt-mongod-")), free_port()
+    flags = ["--bind_ip", "127.0.0.1", "--port", str(port), "--dbpath", str(folder), "--nounixsocket", "--quiet"]
+    flags += ["--wiredTigerCacheSizeGB", "1", "--setParameter", "diagnosticDataCollectionEnabled=false"]
+    flags += ["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"]
+    url = f"mongodb://127.0.0.1:{port}/?directConnection=true"
+    member = {"_id": 1, "host": f"127.0.0.1:{port}", "priority": 0, "votes": 0}
+    with kept([str(_mongod()), *flags, "--replSet", "rs0", "--oplogSize", "64", *options], folder):
+        with MongoClient[dict[str, Any]](url, serverSelectionTimeoutMS=200) as client:
+            _answered(lambda: client.admin.command("ping"), PyMongoError, folder)
+            reconfigure(primary, lambda members: [*members, member])
+            until(lambda: client.admin.command("hello").get("secondary"), what="the first copy of a second member")
+        yield url
+        reconfigure(primary, lambda members: members[:1])
+
+
+def reconfigure(primary: str, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+    """Nothing; the replica set has other members."""
+    with MongoClient[dict[str, Any]](primary) as client:
+        config = client.admin.command("replSetGetConfig")["config"]
+        config |= {"version": config["version"] + 1, "members": change(config["members"])}
+        client.admin.command("replSetReconfig", config)
 
 
 def _mongod() -> Path:

@@ -195,7 +195,7 @@ def test_every_option_is_documented(name):
     known = {max(param.opts, key=len) for param in backtrail.commands[name].params if isinstance(param, click.Option)} - common
     written = set(re.findall(r"^\| `(?:-\w, )?(--[a-z-]+)", _sections()[name], re.MULTILINE))
     assert written == known
-    heading = re.search(rf"^## `backtrail {name}([^`\n]*)`", COMMANDS, re.MULTILINE)
+    heading = re.search(rf"^## `backtrail {name}((?: [^`\n]*)?)`", COMMANDS, re.MULTILINE)
     arguments = [param for param in backtrail.commands[name].params if isinstance(param, click.Argument)]
     assert heading is not None
     assert heading[1].split() == [param.make_metavar(click.Context(backtrail)) for param in arguments]

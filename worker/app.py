@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -15,21 +16,27 @@ from celery import Celery, signals
 from celery.exceptions import Reject
 
 from backtrail import broker, job, program
+from backtrail.amqp import is_amqp
 from backtrail.settings import Settings, load
 from worker import tasks
+from worker.amqp import guard_amqp, settings_of
 from worker.guard import guard_redis
+from worker.inspection import mask_inspection
+from worker.refused import STOP, Lines, refused
+from worker.stop import GRACE_S, Stop
 
 log = logging.getLogger(__name__)
 
 CONF: dict[str, Any] = {
-    # A message is acknowledged when its batch is done; one whose process died goes back at once, a bounded number of times.
+    # A message is acknowledged when its batch is done; one whose process died goes back at once, and counts that (worker/alone.py).
     "task_acks_late": True,
     "task_reject_on_worker_lost": True,
+    "task_retry_on_worker_lost": True,
     "task_acks_on_failure_or_timeout": True,
     "worker_prefetch_multiplier": 1,
     "worker_consumer": "worker.guard:GuardedConsumer",
     "worker_cancel_long_running_tasks_on_connection_loss": True,
-    "worker_soft_shutdown_timeout": 20,
+    "worker_soft_shutdown_timeout": 0,
     "task_ignore_result": True,
     "result_backend": None,
     "broker_connection_retry_on_startup": True,
@@ -52,29 +59,44 @@ CONF: dict[str, Any] = {
 }
 """Celery's settings; the reasons are in docs/operations.md."""
 
+LAST_WORDS_S = 2.0
+"""How long a worker that ends waits for its companion to take what it has to say."""
+
 
 def make_app(settings: Settings, broker_url: str) -> Celery:
     """The application for a database and a broker."""
     guard_redis()
+    mask_inspection()
+    guard_amqp()
     app = Celery("backtrail", broker=broker_url)
     app.conf.update(CONF, task_default_queue=settings.queue)
+    if is_amqp(broker_url):
+        app.conf.update(settings_of(settings.queue))
 
     # A retry with a delay would carry an eta, which the guard refuses.
-    @app.task(name=job.TASK, max_retries=3, default_retry_delay=0)
-    def batch(v: Any = None, campaign: Any = None, batch: Any = None) -> str:
+    @app.task(name=job.TASK, max_retries=None, default_retry_delay=0, Request="worker.guard:GuardedRequest")
+    def batch(*args: Any, **kwargs: Any) -> str:
         _end_at_once()
         try:
-            return tasks.run(settings, v, campaign, batch, str(app.current_task.request.hostname))
+            request = app.current_task.request
+            return tasks.answer(settings, args, kwargs, str(request.hostname), request.retries or 0)
         except tasks.Rejected as error:
             log.critical("a message is rejected: %s", error)
             raise Reject(str(error), requeue=False) from None
 
+    Stop().watch()
+    logging.getLogger("celery.app.trace").addFilter(_is_told)
     companion = Companion(settings, broker_url, app)
     signals.worker_ready.connect(companion.start, weak=False)
     signals.worker_shutting_down.connect(companion.stop, weak=False)
-    signals.worker_shutting_down.connect(_end_in_time, weak=False)
-    signals.worker_shutdown.connect(companion.stop, weak=False)
+    signals.worker_shutting_down.connect(companion.end_in_time, weak=False)
+    signals.worker_shutdown.connect(companion.close, weak=False)
     return app
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Whether Celery is to tell it: of a rejected message we have told already, in a line and not in thirty."""
+    return not (record.exc_info and isinstance(record.exc_info[1], Reject))
 
 
 def _end_at_once() -> None:
@@ -88,18 +110,8 @@ def _end_at_once() -> None:
             signal.signal(told, lambda *_: os._exit(1))
 
 
-def _end_in_time(**_: Any) -> None:
-    """Nothing; the worker has a while to end in good order, and then ends anyway.
-
-    Without a broker Celery would wait for its connection for ever. What was not done goes back in any case: by the database.
-    """
-    deadline = threading.Timer(CONF["worker_soft_shutdown_timeout"] + 5, os._exit, (0,))
-    deadline.daemon = True
-    deadline.start()
-
-
 class Companion:
-    """The process beside a worker that shows that it is alive and, if it is the one elected, feeds the queue.
+    """The process beside a worker that shows that it is alive and, if it is the one elected, feeds the queue. It records refused messages.
 
     A process of its own: it lives as long as the worker's main process (it reads from a pipe that closes with it, however it ends), and
     no connection of it is inherited by the processes that do the work.
@@ -109,11 +121,14 @@ class Companion:
         self.settings, self.broker_url, self.app = settings, broker_url, app
         self.process: subprocess.Popen[bytes] | None = None
         self.stopping = False
+        self.lines = Lines()
 
     def start(self, sender: Any = None, **_: Any) -> None:
         """Nothing; the companion runs, and is started again if it dies."""
         self.hostname = getattr(sender, "hostname", None) or f"worker@{os.getpid()}"
+        self.concurrency = int(getattr(getattr(sender, "pool", None), "num_processes", 1))
         self._spawn()
+        atexit.register(self.close)  # a worker that is told to end at once sends no other word of it
         consumer = getattr(sender, "timer", None)
         if consumer is not None:
             consumer.call_repeatedly(1.0, self._look)
@@ -127,21 +142,55 @@ class Companion:
             }
         )
         # Addresses hold passwords: they go through the environment, which other users cannot see, and not into the list of processes.
+        self.lines.rewind()
         self.process = subprocess.Popen(  # noqa: S603 -- our own module, and the name that Celery gave this worker
-            program.command("producer.feed", self.hostname), stdin=subprocess.PIPE, env=environment, start_new_session=True
+            program.command("producer.feed", self.hostname, str(self.concurrency)),
+            stdin=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
         )
 
     def _look(self) -> None:
         if not self.stopping and self.process is not None and self.process.poll() is not None:
             log.warning("the feeder ended with code %s and is started again", self.process.returncode)
             self._spawn()
+        self._tell()
+
+    def _tell(self, *, wait_s: float = 0.0, last: bool = False) -> None:
+        """Nothing; the companion is told of messages that were refused, as far as the pipe takes it now or within that time."""
+        for one in refused.take(self.lines.room, last=last):
+            self.lines.add(one)
+        if self.process is not None and self.process.stdin is not None and not self.process.stdin.closed:
+            self.lines.write(self.process.stdin.fileno(), wait_s)
 
     def stop(self, **_: Any) -> None:
-        """Nothing; the companion is told to end, by the end of its input."""
-        self.stopping = True
+        """Nothing; the companion is told to leave its work to others."""
+        if not self.stopping:
+            self.stopping = True
+            self.lines.add(STOP)
+            self._tell()
+
+    def close(self, **_: Any) -> None:
+        """Nothing; the companion is told all that there is to tell, and to end, by the end of its input."""
+        self.stop()
+        for _again in range(2):  # there may be more than there was room for
+            self._tell(wait_s=LAST_WORDS_S / 2, last=True)
         if self.process is not None and self.process.stdin is not None:
             with contextlib.suppress(OSError):
                 self.process.stdin.close()
+
+    def end_in_time(self, **_: Any) -> None:
+        """Nothing; the worker has a while to end in good order, and then ends anyway.
+
+        Without a broker Celery would wait for its connection for ever. What was not done goes back in any case: by the database.
+        """
+        deadline = threading.Timer(GRACE_S + 5, self._end)
+        deadline.daemon = True
+        deadline.start()
+
+    def _end(self) -> None:
+        self.close()
+        os._exit(0)
 
 
 _stack = contextlib.ExitStack()

@@ -18,14 +18,16 @@ from backtrail.errors import (
     RequirementMissing,
     Tampered,
 )
+from backtrail.failpoint import reach
 from backtrail.image import Ref, Written
 from backtrail.stores.base import Rowsets, Transaction
-from ledger.campaigns import GOING, Tally
+from ledger.campaigns import GOING
 from ledger.entry import Entry, Fact, Head
 from ledger.history import expected, fold, kind_of
 from ledger.integrity import flaw
 from ledger.journal import to_json
 from ledger.presence import milliseconds
+from ledger.progress import Tally
 from ledger.redecide import without_own_writes
 from ledger.state import action
 from worker.jobs import Job, NotGoing, RecallsPending, Rejected, reason
@@ -58,10 +60,11 @@ def execute(
         ordered: whether changes are made one by one, in the author's order.
 
     Raises:
-        Rejected, RecallsPending, NotGoing: as they say.
+        Rejected, RecallsPending, TooLong, NotGoing: as they say.
         BacktrailError: the database's answer, by its remedy.
     """
-    with work.store.transaction() as tx:
+    with work.ledger.writing() as tx:
+        work.portion.begin()
         batch = work.ledger.campaigns.claim(tx, work.campaign.id, number)
         campaign = work.ledger.campaigns.get(tx, work.campaign.id)
         if batch is None or batch.state == "done":
@@ -74,6 +77,11 @@ def execute(
         attempt.count(counted)
         if finish:
             work.ledger.campaigns.finish(tx, batch, counted, attempt.at)
+        else:
+            work.ledger.campaigns.count(tx, batch, counted)
+        reach("worker.after-ledger")
+    reach("worker.after-commit")
+    work.portion.end(len(keys))
     # Only what is committed counts: the caller's tally may be used for another try.
     for name, count in counted.values().items():
         setattr(tally, name, count)
@@ -122,6 +130,8 @@ class Attempt:
         bring_again(self, self._open("redo"))
         self._apply(self._open("migrate", "again"))
         self._check(self._done_now())
+        self._forgive_vanished()
+        reach("worker.mid-transaction")
         self._append()
 
     def _open(self, *actions: str) -> list[Job]:
@@ -177,11 +187,24 @@ class Attempt:
                     raise Rejected(
                         {job.text: Quarantine("it is migrated, and its key is gone from the source: roll it back instead")}
                     )
-                job.outcome = "skipped"
-                remark = Fact("remark", to_json({"text": "vanished before its turn"}))
-                # One that was rolled back stays so: should its key come back, nobody takes it again unasked.
-                state = "rolled_back" if job.head.state == "rolled_back" else "vanished"
-                job.facts = [self.begin, remark, Fact("end", to_json({"state": state, "skipped": True}))]
+                self._vanish(job)
+
+    def _vanish(self, job: Job) -> None:
+        job.outcome, job.failure = "skipped", None
+        remark = Fact("remark", to_json({"text": "vanished before its turn"}))
+        # One that was rolled back stays so: should its key come back, nobody takes it again unasked.
+        state = "rolled_back" if job.head.state == "rolled_back" else "vanished"
+        job.facts = [self.begin, remark, Fact("end", to_json({"state": state, "skipped": True}))]
+
+    def _forgive_vanished(self) -> None:
+        """Nothing; none has failed that the application removed while it was worked on: rows of it went, or nothing may refer to it."""
+        deciding = ("migrate",) if self.work.campaign.kind == "redo" else ("migrate", "redo")
+        failed = [job for job in self.jobs if job.failure is not None and job.action in deciding and job.key is not None]
+        if failed:
+            there = self.work.store.existing(self.tx, type(self.work.migration), [job.key for job in failed])
+            for at, job in enumerate(failed):
+                if at not in there:
+                    self._vanish(job)
 
     def _demand_requirements(self, jobs: list[Job]) -> None:
         for name in self.work.campaign.options.get("requires_each", ()):
@@ -216,7 +239,9 @@ class Attempt:
         """Nothing; each job has what `migrate` decides, with the time and parameters of now, or those recorded when it was first decided."""
         recalls = self._recalls(jobs)
         pending: list[tuple[str, RecallNeeded]] = []
-        for job in jobs:
+        for at, job in enumerate(jobs):
+            if at:
+                self.work.portion.demand_time(at)
             try:
                 job.decision = self._decided(job, recalls.get(job.text), recorded=recorded)
             except RecallNeeded as needed:

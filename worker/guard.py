@@ -5,9 +5,10 @@ end on some of it. Here it is refused in the order of its arrival:
 
     GuardedChannel    what is no JSON
     GuardedTransport  what is no envelope: the outer layer that kombu reads
-    GuardedConsumer   what is no message of a task of ours
+    GuardedConsumer   what is no message of a task of ours, and remote control that is more than looking
+    GuardedRequest    what the task itself made no sense of
 
-Nothing of a refused message is logged but the reason: it may hold anything, personal data too.
+All are counted (worker/refused.py). Nothing of a refused message is logged but the reason: it may hold anything, personal data too.
 """
 
 from __future__ import annotations
@@ -19,11 +20,17 @@ from queue import Empty
 from typing import Any
 
 import redis.exceptions
+from celery.exceptions import Reject
 from celery.worker.consumer import Consumer
+from celery.worker.consumer.control import Control
+from celery.worker.request import Request
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
+
+from worker.refused import refused
+from worker.remote import look_only
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +51,24 @@ def guard_redis() -> None:
     """
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = "worker.guard:GuardedTransport"
+    kombu_redis.loads = _loads_or_tells  # type: ignore[attr-defined,assignment] # where the text is still known
+
+
+class Unreadable(ValueError):
+    """Text from a broker that is no JSON; it has the text, which no message or log of it shows."""
+
+    def __init__(self, fault: str, text: object) -> None:
+        super().__init__(fault)
+        self.text = text
+
+
+def _loads_or_tells(text: Any, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return loads(text, *args, **kwargs)  # type: ignore[no-untyped-call] # kombu types some
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- kombu's own hooks raise anything on other people's text
+        raise Unreadable(type(error).__name__, text) from None
 
 
 def envelope_fault(envelope: object) -> str | None:
@@ -175,13 +200,17 @@ class GuardedChannel(kombu_redis.Channel):
         payload = super()._handle_message(client, response)  # type: ignore[no-untyped-call] # kombu types some
         if payload["data"] and payload["type"] in _PUBLISHED:
             # Before kombu does it, which would log the whole of what fails.
-            loads(bytes_to_str(payload["data"]))  # type: ignore[no-untyped-call] # kombu types some
+            _loads_or_tells(bytes_to_str(payload["data"]))  # type: ignore[no-untyped-call] # kombu types some
         return payload
 
     def _dropped(self, error: Exception) -> bool:
         if isinstance(error, Empty | MemoryError) or _connection_was_lost(error, self.connection_errors):
             return False
-        log.critical("dropped a message that cannot be read: %s", type(error).__name__)
+        fault, text = type(error).__name__, getattr(error, "object", "")  # UnicodeDecodeError has it
+        if isinstance(error, Unreadable):
+            fault, text = str(error), error.text
+        log.critical("dropped a message that cannot be read: %s", fault)
+        refused.add(fault, text)
         return True
 
     def _connparams(self, *args: Any, **kwargs: Any) -> Any:
@@ -204,10 +233,17 @@ class GuardedTransport(kombu_redis.Transport):
         else:
             # Not acknowledged: nothing has been noted down yet that could bring it back.
             log.critical("dropped a malformed message: %s", fault)
+            refused.add(fault, message)
 
 
 class GuardedConsumer(Consumer):
     """A consumer that rejects everything but well-formed messages of the worker's own tasks."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for step in self.steps:
+            if isinstance(step, Control):
+                look_only(step.box)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """What is called with every message."""
@@ -249,5 +285,17 @@ class GuardedConsumer(Consumer):
 
     def _reject(self, message: Any, fault: str) -> None:
         log.critical("rejected a malformed message: %s", fault)
+        refused.add(fault, {"headers": message.headers, "properties": message.properties, "body": message.body})
         if not message.acknowledged:
             message.reject_log_error(log, self.connection_errors)
+
+
+class GuardedRequest(Request):
+    """A message at work; one that the task refuses is counted."""
+
+    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
+        """As Celery's own."""
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if isinstance(error, Reject) and not error.requeue:
+            refused.add(str(error.reason), {"id": self.id, "args": self.args, "kwargs": self.kwargs})
+        return super().on_failure(exc_info, *args, **kwargs)

@@ -21,9 +21,11 @@ from backtrail.errors import (
     TooLarge,
     TriggerInTheWay,
 )
-from ledger.campaigns import Tally
+from backtrail.failpoint import reach
+from ledger.progress import Tally
 from worker.execute import SAME_MISTAKE, execute
 from worker.jobs import RecallsPending, Rejected
+from worker.portion import TooLong
 from worker.work import Work
 
 log = logging.getLogger(__name__)
@@ -50,58 +52,97 @@ def work_through(work: Work, number: int, keys: Sequence[str], parts: int = 1) -
     Raises:
         BacktrailError: a condition that concerns the whole batch: Retry, Halt or OtherCode.
     """
-    tally = Tally()
-    size = max(1, -(-len(keys) // parts))
-    for at in range(0, max(1, len(keys)), size):
-        _part(work, number, list(keys[at : at + size]), {}, tally, finish=at + size >= len(keys), whole=True)
-    return tally
+    return Isolation(work, number).through(keys, parts)
 
 
-def _part(
-    work: Work,
-    number: int,
-    keys: list[str],
-    failures: dict[str, Quarantine],
-    tally: Tally,
-    *,
-    finish: bool,
-    whole: bool = False,
-) -> None:
-    ordered = False
-    overtaken: set[str] = set()
-    while True:
-        try:
-            execute(work, number, keys, failures, finish=finish, tally=tally, ordered=ordered)
-        except Rejected as rejected:
-            failures |= rejected.failures
-        except RecallsPending as pending:
-            fetch(work, pending)
-        except TooLarge:
-            if len(keys) < 2:
-                raise
-            _halves(work, number, keys, failures, tally, finish=finish)
-            return
-        except Quarantine as failure:
-            # The database refused the whole without saying whom it means, perhaps only at the commit.
-            left = [key for key in keys if key not in failures]
-            if newer := _overtaken(work, left) - overtaken:
-                # Once for each: those that were done before this began are skipped, and are not what is refused now.
-                overtaken |= newer
-                continue
-            _demand_going_on(left, failure, tally)
-            if ordered or len(left) < 2 or not (whole and _may_change_hands(failure)):
-                if len(left) > 1:
-                    log.info(
-                        "halving a batch: %s", type(failure).__name__, extra={"campaign": work.campaign.name, "batch": number}
-                    )
-                    _halves(work, number, keys, failures, tally, finish=finish)
-                    return
-                if ordered or isinstance(failure, HOPELESS):
-                    failures[left[0]] = failure
-            # One more try with the changes in the author's own order: of one entity alone, or of a whole batch.
-            ordered = True
-        else:
-            return
+class Isolation:
+    """One batch on its way through transactions that commit. In a rehearsal (rehearse.py) they never do, and all else is the same."""
+
+    def __init__(self, work: Work, number: int) -> None:
+        self.work, self.number = work, number
+        self.tally = Tally()
+
+    def through(self, keys: Sequence[str], parts: int = 1) -> Tally:
+        """What became of the entities, in so many transactions at first."""
+        self._in_portions(keys, {}, max(1, -(-len(keys) // parts)), finish=True, whole=True)
+        return self.tally
+
+    def once(self, keys: list[str], failures: dict[str, Quarantine], *, finish: bool, ordered: bool) -> None:
+        """Nothing; the jobs are done in one transaction, and counted.
+
+        Raises:
+            Rejected, RecallsPending, TooLong, NotGoing, BacktrailError: as `execute` says.
+        """
+        execute(self.work, self.number, keys, failures, finish=finish, tally=self.tally, ordered=ordered)
+
+    def overtaken(self, keys: Sequence[str]) -> set[str]:
+        """Those of the entities that a newer campaign has done, perhaps while this one was at it."""
+        work = self.work
+        with work.store.transaction(write=False) as tx:
+            heads = work.ledger.journal.heads(tx, work.campaign.migration, keys, lock=False)
+        return {key for key, head in heads.items() if head.campaign > work.campaign.id}
+
+    def fetch(self, pending: RecallsPending) -> None:
+        """Nothing; what was recalled is known from now on."""
+        fetch(self.work, pending)
+
+    def _in_portions(self, keys: Sequence[str], failures: dict[str, Quarantine], size: int, *, finish: bool, whole: bool) -> None:
+        """Nothing; the entities are done, so many at once at the most: fewer, where those would take too long."""
+        at = 0
+        while True:
+            end = at + self.work.portion.of(size)
+            self._part(list(keys[at:end]), failures, finish=finish and end >= len(keys), whole=whole)
+            if end >= len(keys):
+                return
+            at = end
+
+    def _part(self, keys: list[str], failures: dict[str, Quarantine], *, finish: bool, whole: bool = False) -> None:
+        ordered = False
+        overtaken: set[str] = set()
+        while True:
+            try:
+                self.once(keys, failures, finish=finish, ordered=ordered)
+            except Rejected as rejected:
+                failures |= rejected.failures
+            except RecallsPending as pending:
+                self.fetch(pending)
+            except TooLong:
+                self._in_portions(keys, failures, len(keys), finish=finish, whole=whole)
+                return
+            except TooLarge:
+                if len(keys) < 2:
+                    raise
+                self._halves(keys, failures, finish=finish)
+                return
+            except Quarantine as failure:
+                # The database refused the whole without saying whom it means, perhaps only at the commit.
+                left = [key for key in keys if key not in failures]
+                if newer := self.overtaken(left) - overtaken:
+                    # Once for each: those that were done before this began are skipped, and are not what is refused now.
+                    overtaken |= newer
+                    continue
+                _demand_going_on(left, failure, self.tally)
+                if ordered or len(left) < 2 or not (whole and _may_change_hands(failure)):
+                    if len(left) > 1:
+                        self._log_halving(failure)
+                        self._halves(keys, failures, finish=finish)
+                        return
+                    if ordered or isinstance(failure, HOPELESS):
+                        failures[left[0]] = failure
+                # One more try with the changes in the author's own order: of one entity alone, or of a whole batch.
+                ordered = True
+            else:
+                return
+
+    def _halves(self, keys: list[str], failures: dict[str, Quarantine], *, finish: bool) -> None:
+        half = len(keys) // 2
+        self._part(keys[:half], failures, finish=False)
+        reach("worker.halving")
+        self._part(keys[half:], failures, finish=finish)
+
+    def _log_halving(self, failure: Quarantine) -> None:
+        fields = {"campaign": self.work.campaign.name, "batch": self.number}
+        log.info("halving a batch: %s", type(failure).__name__, extra=fields)
 
 
 def _demand_going_on(left: Sequence[str], failure: Quarantine, tally: Tally) -> None:
@@ -121,19 +162,6 @@ def _may_change_hands(failure: Quarantine) -> bool:
     return isinstance(failure, ConstraintFailed) and failure.clash
 
 
-def _halves(work: Work, number: int, keys: list[str], failures: dict[str, Quarantine], tally: Tally, *, finish: bool) -> None:
-    half = len(keys) // 2
-    _part(work, number, keys[:half], failures, tally, finish=False)
-    _part(work, number, keys[half:], failures, tally, finish=finish)
-
-
-def _overtaken(work: Work, keys: Sequence[str]) -> set[str]:
-    """Those of the entities that a newer campaign has done, perhaps while this one was at it."""
-    with work.store.transaction(write=False) as tx:
-        heads = work.ledger.journal.heads(tx, work.campaign.migration, keys, lock=False)
-    return {key for key, head in heads.items() if head.campaign > work.campaign.id}
-
-
 def fetch(work: Work, pending: RecallsPending) -> None:
     """Nothing; every result that was asked for is stored, each in a transaction of its own, so that nothing is paid twice.
 
@@ -151,6 +179,7 @@ def fetch(work: Work, pending: RecallsPending) -> None:
             failure.__cause__ = error
             failed.append(failure)
             return
+        reach("worker.recall")
         _keep(work, key, (label, digest), result)
 
     with work.store.transaction(write=False) as tx:
@@ -172,5 +201,5 @@ def _keep(work: Work, key: str, call: tuple[str, str], result: object) -> None:
         stop=stop_after_delay(KEEP_S),
         reraise=True,
     ):
-        with attempt, work.store.transaction() as tx:
+        with attempt, work.ledger.writing() as tx:
             work.ledger.journal.store_recall(tx, work.campaign.migration, key, work.subject(key), call, result)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from backtrail.errors import Drifted, Quarantine, Referenced
+from backtrail.failpoint import reach
 from backtrail.image import Image, Ref, Written
 from backtrail.stores.base import Difference, Put, Store, Transaction
 from ledger.deleted import not_to_resurrect, told
@@ -148,7 +149,7 @@ def _done(attempt: Attempt, jobs: Sequence[Job], puts: Sequence[Put]) -> dict[Re
     if not puts:
         return {}
     try:
-        return attempt.tx.put(puts, ordered=attempt.ordered)
+        written = attempt.tx.put(puts, ordered=attempt.ordered)
     except Referenced as refused:
         # Of many entities it is not known whom it concerns; each will be alone in a moment.
         alone = [jobs[0].text] if len(jobs) == 1 else []
@@ -159,6 +160,8 @@ def _done(attempt: Attempt, jobs: Sequence[Job], puts: Sequence[Put]) -> dict[Re
         if names:
             raise Referenced(f"{refused}; roll back {', '.join(names)} first", refused.rows) from refused
         raise
+    reach("worker.mid-rollback")
+    return written
 
 
 def drift(

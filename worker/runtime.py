@@ -6,6 +6,7 @@ import gc
 import os
 from collections import OrderedDict
 
+from backtrail.errors import Retry
 from backtrail.settings import Settings
 from backtrail.stores import open_store
 from backtrail.stores.base import Transaction
@@ -24,13 +25,22 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.store = open_store(settings.database(), lock_timeout_ms=settings.lock_timeout_ms)
         self.ledger = Ledger(self.store, read_masters(settings.master_key_file))
+        self.refusals = 0
+        """How many batches it has refused since it last did one."""
         self._has_ledger = False
         self._works: OrderedDict[int, Work] = OrderedDict()
 
-    def has_ledger(self, tx: Transaction) -> bool:
-        """Whether there is a ledger; looked up until there is one."""
-        self._has_ledger = self._has_ledger or self.ledger.exists(tx)
-        return self._has_ledger
+    def demand_ledger(self, tx: Transaction) -> None:
+        """Nothing; there is a ledger in the form of this version.
+
+        Raises:
+            LedgerTooNew: a newer version has upgraded it meanwhile.
+            Retry: the companion has yet to make or upgrade it.
+        """
+        if not self._has_ledger and not self.ledger.exists(tx):
+            raise Retry("there is no ledger of this version yet")
+        self.ledger.hold(tx)
+        self._has_ledger = True
 
     def work(self, campaign: Campaign) -> Work:
         """The campaign, ready to be worked on; loaded once, and again when it goes on with mended code.

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from backtrail import job
+from backtrail._version import __version__
 from backtrail.decide import place
-from backtrail.errors import BacktrailError, Contended, DatabaseFault, Halt, Retry, UnsuitableDatabase
+from backtrail.errors import (
+    BacktrailError,
+    Contended,
+    DatabaseFault,
+    Halt,
+    LedgerTooNew,
+    OtherCode,
+    OtherRelease,
+    Retry,
+    UnsuitableDatabase,
+)
+from backtrail.failpoint import reach
 from backtrail.settings import Settings
 from ledger.campaigns import GOING
 from ledger.presence import milliseconds
+from worker.alone import SUSPECT, work_alone
 from worker.isolate import work_through
 from worker.jobs import NotGoing
 from worker.runtime import Runtime, runtime
@@ -22,22 +38,47 @@ PATIENCE_S = 45.0
 """How long one delivery of a batch is tried again before it is given back, to be sent anew."""
 
 
+REFUSAL_S = (0.25, 2.0)
+"""How long a process rests that has refused a batch, at first and at most.
+
+It is done with refusing sooner than others with working: without a rest it would empty the queue before them, again and again.
+"""
+
+
 class Rejected(Exception):
     """The message makes no sense and is thrown away."""
 
 
-def run(settings: Settings, v: object, campaign: object, batch: object, worker: str = "this worker") -> str:
-    """What became of the batch, in a few words that may be seen by anybody.
-
-    A batch that it would not have goes back with the worker's name, which `status` shows.
+def answer(settings: Settings, args: Sequence[object], kwargs: Mapping[str, Any], worker: str, deaths: int = 0) -> str:
+    """What `run` says to a message's arguments.
 
     Raises:
         Rejected: the message makes no sense.
     """
+    # A newer version may have more to say; ours has not.
+    v = kwargs.get("v")
+    if args or (len(kwargs) != 3 and not (type(v) is int and v > job.FORMAT)):
+        raise Rejected("a message with more than a batch")
+    return run(settings, v, kwargs.get("campaign"), kwargs.get("batch"), worker, deaths)
+
+
+def run(settings: Settings, v: object, campaign: object, batch: object, worker: str = "this worker", deaths: int = 0) -> str:
+    """What became of the batch, in a few words that may be seen by anybody.
+
+    A batch that it would not have goes back with the worker's name, which `status` shows. One whose message has seen so many processes die
+    is done entity by entity.
+
+    Raises:
+        Rejected: the message makes no sense.
+    """
+    newer: job.NewerFormat | None = None
     try:
         number, part = job.parse(v, campaign, batch)
+    except job.NewerFormat as error:
+        number, part, newer = error.campaign, error.batch, error
     except ValueError as error:
         raise Rejected(str(error)) from None
+    reach("worker.received")
     here = runtime(settings)
     parts = 1
     try:
@@ -49,7 +90,7 @@ def run(settings: Settings, v: object, campaign: object, batch: object, worker: 
         ):
             with attempt:
                 try:
-                    return _once(here, number, part, worker, parts)
+                    return _once(here, number, part, worker, 0 if deaths >= SUSPECT else parts, newer)
                 except Contended:
                     # The shorter a transaction, the likelier it ends before somebody writes one of its documents.
                     parts *= 2
@@ -61,19 +102,26 @@ def run(settings: Settings, v: object, campaign: object, batch: object, worker: 
     raise AssertionError("tenacity ends with a result or an error")
 
 
-def _once(here: Runtime, number: int, part: int, worker: str, parts: int) -> str:
+def _once(here: Runtime, number: int, part: int, worker: str, parts: int, newer: job.NewerFormat | None) -> str:
     try:
         with here.store.transaction(write=False) as tx:
-            exists = here.has_ledger(tx)
-            campaign = here.ledger.campaigns.get(tx, number) if exists else None
-            batch = here.ledger.campaigns.peek(tx, number, part) if exists else None
+            here.demand_ledger(tx)
+            campaign = here.ledger.campaigns.get(tx, number)
+            batch = here.ledger.campaigns.peek(tx, number, part)
         if batch is None or campaign is None:
             raise Rejected("a message of a batch that does not exist")  # noqa: TRY301 -- beside the condition it reads best
         if batch.state == "done":
             return "done before"
         if campaign.state not in GOING:
             raise NotGoing  # noqa: TRY301 -- the transaction below may find the same
-        return str(work_through(here.work(campaign), part, batch.keys, parts))
+        if newer is not None:
+            raise OtherRelease(f"release {__version__} does not know {newer}: upgrade it")  # noqa: TRY301 -- as above
+        if parts:
+            done = str(work_through(here.work(campaign), part, batch.keys, parts))
+        else:
+            done = str(work_alone(lambda: here.work(campaign), here.ledger, campaign, batch))
+        here.refusals = 0
+        return done  # noqa: TRY300 -- nothing more can fail
     except NotGoing:
         _give_back(here, number, part)
         return "back: the campaign is not going on"
@@ -86,6 +134,9 @@ def _once(here: Runtime, number: int, part: int, worker: str, parts: int) -> str
         log.warning("a batch goes back: %s", error, extra={"campaign": f"c{number}", "batch": part})
         here.forget(number)
         _give_back(here, number, part, note=f"{worker}: {error}")
+        if isinstance(error, OtherCode | OtherRelease | LedgerTooNew):
+            time.sleep(min(REFUSAL_S[1], REFUSAL_S[0] * 2**here.refusals))
+            here.refusals = min(here.refusals + 1, 10)
         return f"back: {type(error).__name__}"
     except Exception as error:
         # A bug of ours: it shows itself with all it has, and the campaign does not run into it a thousand times.
@@ -95,6 +146,7 @@ def _once(here: Runtime, number: int, part: int, worker: str, parts: int) -> str
 
 
 def _give_back(here: Runtime, number: int, part: int, note: str | None = None) -> None:
+    reach("worker.giving-back")
     try:
         with here.store.transaction() as tx:
             here.ledger.campaigns.give_back(tx, number, part, note)
@@ -106,8 +158,9 @@ def _give_back(here: Runtime, number: int, part: int, note: str | None = None) -
 def _halt(here: Runtime, number: int, part: int, halt: Halt) -> None:
     log.error("campaign c%s halts: %s", number, halt)
     here.forget(number)
-    with here.store.transaction() as tx:
+    with here.ledger.writing() as tx:
         campaign = here.ledger.campaigns.get(tx, number)
         if campaign is not None:
-            here.ledger.campaigns.move(tx, campaign, "halted", now=milliseconds(tx), halted=f"{type(halt).__name__}: {halt}")
+            why = f"{type(halt).__name__}: {halt}; {campaign.ways}"
+            here.ledger.campaigns.move(tx, campaign, "halted", now=milliseconds(tx), halted=why)
         here.ledger.campaigns.give_back(tx, number, part)

@@ -15,6 +15,7 @@ from ledger.campaigns import GOING_BACK, Campaign
 from ledger.keyring import is_token
 from ledger.ledger import Ledger
 from ledger.subject import subject_of
+from worker.portion import Portion
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Work:
     tables: dict[str, Collection[str] | None]
     found: Found
     uses_recalls: bool = False
+    portion: Portion = field(default_factory=Portion)
     checks: bool = field(init=False)
     _earlier: dict[int, Migration] = field(default_factory=dict)
 

@@ -15,6 +15,7 @@ from backtrail.entity import NewRow, Record
 from backtrail.image import Image, Ref, Shape, Written
 from backtrail.keys import KeyType
 from backtrail.migration import Invariant, Keys, Migration, Rows
+from backtrail.stores.health import Health
 
 Rowsets = dict[str, list[Record]]
 """What one entity's reads gave: records by the name of the read."""
@@ -149,6 +150,17 @@ class Transaction(ABC):
         """The images of those of the rows that exist."""
 
     @abstractmethod
+    def foreseen(self, writes: Sequence[Write]) -> list[Image | None]:
+        """For each write an image of what is known beforehand of the row that it leaves; None for one that goes. Nothing is written."""
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Nothing; what the database would look at only at the commit, it has looked at. For a transaction that never commits.
+
+        Driver errors leave as they would at the commit.
+        """
+
+    @abstractmethod
     def violations(self, invariant: Invariant, limit: int) -> list[str]:
         """Up to `limit` of the rows that the invariant should not return, as text."""
 
@@ -215,12 +227,20 @@ class Store(ABC):
         """The image as JSON can show it, by column."""
 
     @abstractmethod
+    def parts(self, image: Image) -> dict[str, bytes]:
+        """The exact values of the image, by column."""
+
+    @abstractmethod
     def show_key(self, ref: Ref) -> str:
         """The row's primary key as the program prints keys."""
 
     @abstractmethod
     def records(self, images: Sequence[Image]) -> list[Record]:
         """The rows of images of one table, as if they had just been read: in binary primary-key order."""
+
+    def health(self, tx: Transaction) -> Health:
+        """How the database bears what is done to it; of one that has no server there is nothing to tell."""
+        return Health()
 
     @abstractmethod
     def forget(self) -> None:

@@ -410,6 +410,9 @@ class SqlStore(Store):
     def show(self, image: Image) -> dict[str, Any]:
         return {name: show_cell(untag(cell)) for name, cell in zip(image.shape.names, split_cells(image.data), strict=True)}
 
+    def parts(self, image: Image) -> dict[str, bytes]:
+        return dict(zip(image.shape.names, image.data.split(b"\0"), strict=True)) if image.shape.names else {}
+
     def show_key(self, ref: Ref) -> str:
         cells = [show_cell(cell) for cell in ref_cells(ref.key)]
         return str(cells[0]) if len(cells) == 1 else json.dumps(cells, ensure_ascii=False, separators=(",", ":"))

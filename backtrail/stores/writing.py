@@ -13,6 +13,7 @@ from backtrail.image import Image, Ref, Written
 from backtrail.stores.base import Put, Write
 from backtrail.stores.cells import ref_cells, ref_key
 from backtrail.stores.circles import without_circles
+from backtrail.stores.foreseen import foreseen
 from backtrail.stores.references import by_table, refuse_followers, refuse_references
 from backtrail.stores.rows import Cells, SqlReading, grouped_by, image_of, ref_of
 from backtrail.stores.steps import step_of
@@ -73,6 +74,13 @@ class SqlTransaction(SqlReading):
     @abstractmethod
     def draw_keys(self, table: Table, columns: Sequence[str], number: int) -> list[Cells] | None:
         """Values for key columns that a row leaves out, taken from their defaults; None where only an insert gives them."""
+
+    @abstractmethod
+    def normal(self, table: Table, columns: Sequence[str], rows: Sequence[Cells]) -> Sequence[Cells]:
+        """The cells as the database would hold them in these columns, those that it would refuse as they are; nothing is written."""
+
+    def foreseen(self, writes: Sequence[Write]) -> list[Image | None]:
+        return foreseen(writes, self.store.table, self.normal)
 
     # -- writing --------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from backtrail.errors import Retry
+from backtrail.errors import LedgerTooOld, Retry
 from backtrail.stores.base import Transaction
 from backtrail.stores.mongo.store import MongoStore
 from ledger.backend import Backend
@@ -15,6 +15,8 @@ from ledger.mongo.campaigns import MongoCampaigns
 from ledger.mongo.collections import database_of, session_of
 from ledger.mongo.journal import MongoJournal
 from ledger.mongo.presence import MongoPresence
+from ledger.mongo.rejected import MongoRejections
+from ledger.mongo.uncommitted import UncommittedJournal
 from ledger.mongo.upgrade import HEAD, create, version
 from ledger.mongo.vault import MongoVault
 
@@ -31,9 +33,23 @@ class MongoBackend(Backend):
         self.journal = MongoJournal(self.keyring)
         self.campaigns = MongoCampaigns(self.keyring)
         self.presence = MongoPresence()
+        self.rejections = MongoRejections(self.keyring)
 
     def exists(self, tx: Transaction) -> bool:
-        return version(database_of(tx), session_of(tx)) == HEAD
+        found = version(database_of(tx), session_of(tx))
+        if found is not None and found != HEAD:
+            raise LedgerTooOld(found, HEAD)
+        return found is not None
+
+    def within(self, tx: Transaction) -> None:
+        self.journal = UncommittedJournal(self.keyring)
+        if not self.exists(tx):
+            # A transaction makes collections where something is put; indexes it cannot make, and so few documents need none.
+            self.keyring.create(tx)
+
+    def hold(self, tx: Transaction) -> None:
+        if version(database_of(tx), session_of(tx)) != HEAD:
+            raise Retry("the ledger has yet to be upgraded")
 
     def scrub(self, at_most: int | None, *, keys_only: bool = False) -> int | None:
         # What the server's files and its oplog keep of earlier versions no client can rewrite.

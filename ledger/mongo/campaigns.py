@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -17,11 +17,12 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from backtrail.errors import Retry
 from backtrail.stores.base import Transaction
-from ledger.campaigns import ARROWS, COUNTS, Batch, Campaign, Campaigns, Progress, State, Tally
+from ledger.campaigns import ARROWS, Batch, Campaign, Campaigns, State
 from ledger.keyring import Keyring
 from ledger.mongo.collections import Document, Documents, database_of, session_of, take_ids
+from ledger.progress import COUNTS, Sum, Tally
 
-AS_TEXT = ("options", "params", "key_types", "cursor")
+AS_TEXT = ("options", "params", "key_types", "cursor", "settled")
 PERSONAL = ("options", "params", "cursor", "reason")
 """What may hold something personal: hidden in an encrypted ledger."""
 
@@ -97,7 +98,9 @@ class MongoCampaigns(Campaigns):
 
     # -- batches --------------------------------------------------------------------------------------------------
 
-    def add_batches(self, tx: Transaction, campaign: Campaign, first: int, keys: Sequence[Sequence[str]]) -> None:
+    def add_batches(
+        self, tx: Transaction, campaign: Campaign, first: int, keys: Sequence[Sequence[str]], waves: Sequence[int] = ()
+    ) -> None:
         nothing = Tally().values()
         documents = [
             {
@@ -106,6 +109,7 @@ class MongoCampaigns(Campaigns):
                 "size": len(batch),
                 "state": "ready",
                 "attempts": 0,
+                "wave": waves[number - first] if waves else 0,
             }
             | nothing
             for number, batch in enumerate(keys, first)
@@ -114,8 +118,8 @@ class MongoCampaigns(Campaigns):
             _batches(tx).insert_many(documents, ordered=False, session=session_of(tx))
             self._take_in_hand(tx, campaign.id, range(first, first + len(documents)))
 
-    def add_skipped(self, tx: Transaction, campaign: Campaign, number: int, count: int, now: int) -> None:
-        done = {"keys": "[]", "size": count, "state": "done", "attempts": 0, "done_at": Int64(now)}
+    def add_skipped(self, tx: Transaction, campaign: Campaign, number: int, count: int, now: int, wave: int = 0) -> None:
+        done = {"keys": "[]", "size": count, "state": "done", "attempts": 0, "wave": wave, "done_at": Int64(now)}
         document = {"_id": _id(campaign.id, number), **done, **Tally(skipped=count).values()}
         _batches(tx).insert_one(document, session=session_of(tx))
         self._take_in_hand(tx, campaign.id, [number])
@@ -131,6 +135,10 @@ class MongoCampaigns(Campaigns):
             raise Retry("another worker has the batch in hand") from error
         self._take_in_hand(tx, campaign, [number])
         return None if found is None else self._batch(tx, found)
+
+    def count(self, tx: Transaction, batch: Batch, tally: Tally) -> None:
+        _batches(tx).update_one({"_id": _id(batch.campaign, batch.number)}, {"$set": tally.values()}, session=session_of(tx))
+        self._take_in_hand(tx, batch.campaign, [batch.number])
 
     def finish(self, tx: Transaction, batch: Batch, tally: Tally, now: int) -> None:
         values = {"state": "done", "done_at": Int64(now), **tally.values()}
@@ -150,6 +158,10 @@ class MongoCampaigns(Campaigns):
             change["$set"]["note"] = note
         with self._patience(tx, campaign, [number]) as session:
             _batches(tx).update_one(where, change, session=session)
+
+    def remark(self, tx: Transaction, campaign: int, number: int, note: str) -> None:
+        with self._patience(tx, campaign, [number]) as session:
+            _batches(tx).update_one({"_id": _id(campaign, number)}, {"$set": {"note": note}}, session=session)
 
     def recall_sent(self, tx: Transaction, campaign: int) -> None:
         change = {"$set": {"state": "ready"}, "$unset": {"note": ""}}
@@ -174,12 +186,15 @@ class MongoCampaigns(Campaigns):
         limit: int,
         sent_before: int | None = None,
         refused_before: int | None = None,
+        up_to_wave: int | None = None,
     ) -> list[Batch]:
         where: Document = {"_id.campaign": campaign, "state": {"$in": [state for state in states if state != "done"]}}
         if sent_before is not None:
             where["sent_at"] = {"$lt": sent_before}
         if refused_before is not None:
             where["$or"] = [{"note": None}, {"sent_at": {"$lt": refused_before}}]
+        if up_to_wave is not None:
+            where["wave"] = {"$not": {"$gt": up_to_wave}}  # an older form of the ledger had none
         found = _batches(tx).find(where, {"keys": 0}, session=session_of(tx)).sort("_id.number", 1).limit(limit)
         return [self._batch(tx, one) for one in found]
 
@@ -201,21 +216,33 @@ class MongoCampaigns(Campaigns):
         found = _batches(tx).find(_after(campaign, after), session=session_of(tx)).sort("_id", 1).limit(limit)
         return [self._batch(tx, one) for one in found]
 
-    def progress(self, tx: Transaction, campaigns: Sequence[int]) -> dict[int, Progress]:
+    def settled(self, tx: Transaction, campaigns: Sequence[int]) -> dict[int, dict[str, Any]]:
+        found = _campaigns(tx).find({"_id": {"$in": list(campaigns)}}, {"settled": 1}, session=session_of(tx))
+        return {int(one["_id"]): json.loads(one.get("settled", "{}")) for one in found}
+
+    def keep_settled(self, tx: Transaction, campaign: int, settled: dict[str, Any]) -> None:
+        change = {"$set": {"settled": json.dumps(settled)}}
+        _campaigns(tx).update_one({"_id": campaign}, change, session=session_of(tx))
+
+    def sums(self, tx: Transaction, after: Mapping[int, int], up_to: int | None = None) -> dict[int, list[Sum]]:
+        upper: Document = {} if up_to is None else {"$lte": up_to}
+        ranges = [{"_id.campaign": campaign, "_id.number": {"$gt": number, **upper}} for campaign, number in after.items()]
+        if not ranges:
+            return {}
+        key = {"campaign": "$_id.campaign", "wave": {"$ifNull": ["$wave", 0]}, "state": "$state"}
         sums = {name: {"$sum": f"${name}"} for name in ("size", *COUNTS)}
-        key = {"campaign": "$_id.campaign", "state": "$state"}
-        stages: list[Document] = [
-            {"$match": {"_id.campaign": {"$in": list(campaigns)}}},
-            {"$group": {"_id": key, "n": {"$sum": 1}, **sums}},
-        ]
-        found = {campaign: Progress() for campaign in campaigns}
+        stages: list[Document] = [{"$match": {"$or": ranges}}, {"$group": {"_id": key, "n": {"$sum": 1}, **sums}}]
+        found: dict[int, list[Sum]] = {}
         for one in _batches(tx).aggregate(stages, session=session_of(tx)):
-            progress = found[one["_id"]["campaign"]]
-            progress.planned += int(one["size"])
-            setattr(progress, one["_id"]["state"], int(one["n"]))
-            for name in COUNTS:
-                setattr(progress.tally, name, getattr(progress.tally, name) + int(one[name]))
+            counts = tuple(int(one[name]) for name in COUNTS)
+            row = Sum(int(one["_id"]["wave"]), one["_id"]["state"], int(one["n"]), int(one["size"]), counts)
+            found.setdefault(int(one["_id"]["campaign"]), []).append(row)
         return found
+
+    def done_up_to(self, tx: Transaction, campaign: int) -> int:
+        where = {"_id.campaign": campaign, "state": {"$in": ["ready", "sent"]}}
+        first = _batches(tx).find(where, {"_id": 1}, session=session_of(tx)).sort("_id.number", 1).limit(1)
+        return min((int(one["_id"]["number"]) - 1 for one in first), default=self.last_number(tx, campaign))
 
     # -- what may be personal -------------------------------------------------------------------------------------
 
@@ -241,7 +268,7 @@ class MongoCampaigns(Campaigns):
     def _campaign(self, tx: Transaction, document: Document) -> Campaign:
         self.keyring.open(tx)
         values = {name: document.get(name) for name in Campaign.__dataclass_fields__ if name != "id"}
-        values |= {name: self.keyring.show(json.loads(document[name])) for name in AS_TEXT}
+        values |= {name: self.keyring.show(json.loads(document.get(name, "{}"))) for name in AS_TEXT}
         values |= {name: int(document[name]) for name in AS_LONG if document.get(name) is not None}
         values |= {"reason": self.keyring.show_text(document.get("reason")), "key_types": tuple(values["key_types"] or ())}
         return Campaign(**{**values, "id": int(document["_id"])})  # type: ignore[arg-type]
@@ -251,7 +278,16 @@ class MongoCampaigns(Campaigns):
         at, sent_at = document["_id"], document.get("sent_at")
         keys: list[str] = self.keyring.show(json.loads(document.get("keys", "[]")))
         sent = None if sent_at is None else int(sent_at)
-        return Batch(int(at["campaign"]), int(at["number"]), keys, document["state"], int(document["attempts"]), sent)
+        return Batch(
+            int(at["campaign"]),
+            int(at["number"]),
+            keys,
+            document["state"],
+            int(document["attempts"]),
+            sent,
+            int(document.get("wave", 0)),
+            document.get("note"),
+        )
 
     # -- who waits ------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
 
 from backtrail.errors import DatabaseFault, Retry
 from backtrail.stores.base import Transaction
-from ledger.campaigns import COUNTS
+from ledger.progress import COUNTS
 
 Document = dict[str, Any]
 Documents = Collection[Document]
@@ -26,13 +26,15 @@ DUPLICATE = 11000
 KEYS = "_keys"
 """What the name of the keys' database ends with; before it stands the name of the ledger's."""
 
-COUNTERS = ("streams", "campaigns", "shapes")
+COUNTERS = ("streams", "campaigns", "shapes", "rejected")
 
 INDEXES: dict[str, list[IndexModel]] = {
     "campaigns": [],
     # Everything that is asked about batches without their keys is answered from this index alone.
     "batches": [
-        IndexModel([(name, ASCENDING) for name in ("_id.campaign", "state", "_id.number", "size", *COUNTS)], name="state")
+        IndexModel(
+            [(name, ASCENDING) for name in ("_id.campaign", "state", "_id.number", "wave", "size", *COUNTS)], name="progress"
+        )
     ],
     "streams": [
         IndexModel([("migration", ASCENDING), ("key", ASCENDING)], name="key", unique=True),
@@ -50,6 +52,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "recalls": [IndexModel([(name, ASCENDING) for name in ("migration", "key", "label", "digest")], name="call", unique=True)],
     "workers": [],
     "leases": [],
+    "rejected": [],
     "counters": [],
     "lookup": [],
     "version": [],

@@ -34,6 +34,10 @@ class MongoJournal(Journal):
 
     # -- heads ----------------------------------------------------------------------------------------------------
 
+    def _places(self, tx: Transaction, migration: str, places: Sequence[str]) -> Iterable[str]:
+        where = {"migration": migration, "key": {"$in": list(places)}}
+        return (str(one["key"]) for one in _streams(tx).find(where, {"_id": 0, "key": 1}, session=session_of(tx)))
+
     def _heads(self, tx: Transaction, migration: str, places: Sequence[str], *, lock: bool) -> Iterable[Head]:
         # No lock is needed: whoever goes on with a stream writes its document, and of two that do so the second conflicts.
         where = {"migration": migration, "key": {"$in": list(places)}}

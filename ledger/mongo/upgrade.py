@@ -9,7 +9,7 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 from backtrail.errors import LedgerTooNew, UnsuitableDatabase
 from ledger.mongo.collections import COUNTERS, INDEXES, KEYS, LedgerDatabase
 
-HEAD = 2
+HEAD = 3
 """The newest form of the ledger that this version knows."""
 
 OLDEST = 2
@@ -50,7 +50,7 @@ def create(database: LedgerDatabase) -> None:
     for counter in COUNTERS:
         _insert(database, "counters", {"_id": counter, "n": Int64(0)})
     # Last: where this is, all the rest is.
-    _insert(database, "version", {"_id": "version", "step": HEAD})
+    database["version"].update_one({"_id": "version"}, {"$max": {"step": HEAD}}, upsert=True)
 
 
 def _create_collection(database: LedgerDatabase, name: str) -> None:

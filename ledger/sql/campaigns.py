@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from backtrail.stores.base import Transaction
-from ledger.campaigns import ARROWS, COUNTS, Batch, Campaign, Campaigns, Progress, State, Tally
+from ledger.campaigns import ARROWS, Batch, Campaign, Campaigns, State
 from ledger.keyring import Keyring
+from ledger.progress import COUNTS, Sum, Tally
 from ledger.sql.tables import ledger_tables
 
 HIDDEN_JSON = ("options", "params", "cursor")
@@ -87,7 +88,9 @@ class SqlCampaigns(Campaigns):
 
     # -- batches --------------------------------------------------------------------------------------------------
 
-    def add_batches(self, tx: Transaction, campaign: Campaign, first: int, keys: Sequence[Sequence[str]]) -> None:
+    def add_batches(
+        self, tx: Transaction, campaign: Campaign, first: int, keys: Sequence[Sequence[str]], waves: Sequence[int] = ()
+    ) -> None:
         rows = [
             {
                 "campaign": campaign.id,
@@ -95,13 +98,14 @@ class SqlCampaigns(Campaigns):
                 "keys": self.keyring.hide(list(batch)),
                 "size": len(batch),
                 "state": "ready",
+                "wave": waves[at] if waves else 0,
             }
             for at, batch in enumerate(keys)
         ]
         if rows:
             tx.connection.execute(sa.insert(self.batches), rows)
 
-    def add_skipped(self, tx: Transaction, campaign: Campaign, number: int, count: int, now: int) -> None:
+    def add_skipped(self, tx: Transaction, campaign: Campaign, number: int, count: int, now: int, wave: int = 0) -> None:
         values = {
             "campaign": campaign.id,
             "number": number,
@@ -110,6 +114,7 @@ class SqlCampaigns(Campaigns):
             "state": "done",
             "done_at": now,
             "skipped": count,
+            "wave": wave,
         }
         tx.connection.execute(sa.insert(self.batches).values(values))
 
@@ -118,6 +123,9 @@ class SqlCampaigns(Campaigns):
         query = sa.select(table).where(table.c.campaign == campaign, table.c.number == number).with_for_update()
         row = tx.connection.execute(query).first()
         return None if row is None else self._batch(tx, row)
+
+    def count(self, tx: Transaction, batch: Batch, tally: Tally) -> None:
+        self._set(tx, batch.campaign, [batch.number], tally.values())
 
     def finish(self, tx: Transaction, batch: Batch, tally: Tally, now: int) -> None:
         self._set(tx, batch.campaign, [batch.number], {"state": "done", "done_at": now, **tally.values()})
@@ -131,6 +139,9 @@ class SqlCampaigns(Campaigns):
         table = self.batches
         where = sa.and_(table.c.campaign == campaign, table.c.number == number, table.c.state != "done")
         tx.connection.execute(sa.update(table).where(where).values(state="ready", note=note, attempts=table.c.attempts + 1))
+
+    def remark(self, tx: Transaction, campaign: int, number: int, note: str) -> None:
+        self._set(tx, campaign, [number], {"note": note})
 
     def recall_sent(self, tx: Transaction, campaign: int) -> None:
         table = self.batches
@@ -151,6 +162,7 @@ class SqlCampaigns(Campaigns):
         limit: int,
         sent_before: int | None = None,
         refused_before: int | None = None,
+        up_to_wave: int | None = None,
     ) -> list[Batch]:
         table = self.batches
         columns: list[Any] = [
@@ -162,6 +174,8 @@ class SqlCampaigns(Campaigns):
             query = query.where(table.c.sent_at < sent_before)
         if refused_before is not None:
             query = query.where(sa.or_(table.c.note.is_(None), table.c.sent_at < refused_before))
+        if up_to_wave is not None:
+            query = query.where(table.c.wave <= up_to_wave)
         return [self._batch(tx, row) for row in tx.connection.execute(query.order_by(table.c.number).limit(limit))]
 
     def owns(self, tx: Transaction, campaign: int, keys: set[str]) -> bool:
@@ -185,22 +199,35 @@ class SqlCampaigns(Campaigns):
         query = sa.select(table).where(table.c.campaign == campaign, table.c.number > after).order_by(table.c.number).limit(limit)
         return [self._batch(tx, row) for row in tx.connection.execute(query)]
 
-    def progress(self, tx: Transaction, campaigns: Sequence[int]) -> dict[int, Progress]:
+    def settled(self, tx: Transaction, campaigns: Sequence[int]) -> dict[int, dict[str, Any]]:
+        table = self.campaigns
+        found = tx.connection.execute(sa.select(table.c.id, table.c.settled).where(table.c.id.in_(campaigns)))
+        return {int(row.id): row.settled for row in found}
+
+    def keep_settled(self, tx: Transaction, campaign: int, settled: dict[str, Any]) -> None:
+        tx.connection.execute(sa.update(self.campaigns).where(self.campaigns.c.id == campaign).values(settled=settled))
+
+    def sums(self, tx: Transaction, after: Mapping[int, int], up_to: int | None = None) -> dict[int, list[Sum]]:
         table = self.batches
-        sums = [sa.func.coalesce(sa.func.sum(table.c[name]), 0).label(name) for name in COUNTS]
-        query = (
-            sa.select(table.c.campaign, table.c.state, sa.func.count().label("n"), sa.func.sum(table.c.size).label("size"), *sums)
-            .where(table.c.campaign.in_(campaigns))
-            .group_by(table.c.campaign, table.c.state)
+        sums = [sa.func.coalesce(sa.func.sum(table.c[name]), 0) for name in ("size", *COUNTS)]
+        ranges = [sa.and_(table.c.campaign == campaign, table.c.number > number) for campaign, number in after.items()]
+        query = sa.select(table.c.campaign, table.c.wave, table.c.state, sa.func.count(), *sums).where(
+            sa.or_(sa.false(), *ranges)
         )
-        found = {campaign: Progress() for campaign in campaigns}
-        for row in tx.connection.execute(query):
-            progress = found[row.campaign]
-            progress.planned += int(row.size)
-            setattr(progress, row.state, row.n)
-            for name in COUNTS:
-                setattr(progress.tally, name, getattr(progress.tally, name) + int(row._mapping[name]))
+        if up_to is not None:
+            query = query.where(table.c.number <= up_to)
+        found: dict[int, list[Sum]] = {}
+        for campaign, wave, state, batches, entities, *counts in tx.connection.execute(
+            query.group_by(table.c.campaign, table.c.wave, table.c.state)
+        ):
+            found.setdefault(campaign, []).append(Sum(wave, state, batches, int(entities), tuple(map(int, counts))))
         return found
+
+    def done_up_to(self, tx: Transaction, campaign: int) -> int:
+        table = self.batches
+        first = sa.select(sa.func.min(table.c.number)).where(table.c.campaign == campaign, table.c.state != "done")
+        found = tx.connection.scalar(first)
+        return self.last_number(tx, campaign) if found is None else int(found) - 1
 
     def _set(self, tx: Transaction, campaign: int, numbers: Sequence[int], values: dict[str, Any]) -> None:
         table = self.batches
@@ -233,4 +260,4 @@ class SqlCampaigns(Campaigns):
         self.keyring.open(tx)
         keys = row._mapping["keys"]
         keys = json.loads(keys) if isinstance(keys, str) else keys
-        return Batch(row.campaign, row.number, self.keyring.show(keys), row.state, row.attempts, row.sent_at)
+        return Batch(row.campaign, row.number, self.keyring.show(keys), row.state, row.attempts, row.sent_at, row.wave, row.note)

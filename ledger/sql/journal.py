@@ -69,6 +69,11 @@ class SqlJournal(Journal):
 
     # -- heads ----------------------------------------------------------------------------------------------------
 
+    def _places(self, tx: Transaction, migration: str, places: Sequence[str]) -> Iterable[str]:
+        streams = self.tables.streams
+        query = sa.select(streams.c.key).where(streams.c.migration == migration, streams.c.key.in_(places))
+        return list(tx.connection.scalars(query))
+
     def _heads(self, tx: Transaction, migration: str, places: Sequence[str], *, lock: bool) -> Iterable[Head]:
         streams = self.tables.streams
         query = sa.select(streams).where(streams.c.migration == migration, streams.c.key.in_(places)).order_by(streams.c.id)

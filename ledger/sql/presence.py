@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from backtrail.stores.base import Transaction
 from ledger.presence import ALIVE_MS, LEASE_MS, Presence, Worker, milliseconds
@@ -40,6 +39,8 @@ class SqlPresence(Presence):
         row = tx.connection.execute(query).first()
         if row is None:
             # Two may be the first at once: whoever inserts, one of them then has the row.
+            from sqlalchemy.dialects import postgresql, sqlite  # dear to load, and `status` never comes here
+
             insert = postgresql.insert if tx.connection.dialect.name == "postgresql" else sqlite.insert
             free = {"name": name, "owner": "", "until": 0, "fence": 0}
             tx.connection.execute(insert(table).values(free).on_conflict_do_nothing())

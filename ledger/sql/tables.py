@@ -7,7 +7,7 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from ledger.campaigns import COUNTS
+from ledger.progress import COUNTS
 from ledger.sql.leaves_tables import LeavesTables, leaves_tables
 
 SCHEMA = "backtrail"
@@ -31,6 +31,7 @@ class Tables:
     recalls: sa.Table
     workers: sa.Table
     leases: sa.Table
+    rejected: sa.Table
     lookup: sa.Table
     keys: sa.Table
     sealed: LeavesTables
@@ -68,6 +69,7 @@ def ledger_tables(dialect: str) -> Tables:
         sa.Column("opened_at", big, nullable=False),
         sa.Column("started_at", big),
         sa.Column("ended_at", big),
+        sa.Column("settled", sa.JSON, nullable=False, server_default="{}"),
         sqlite_autoincrement=True,
     )
     batches = sa.Table(
@@ -83,10 +85,11 @@ def ledger_tables(dialect: str) -> Tables:
         sa.Column("done_at", big),
         sa.Column("note", text),
         *(sa.Column(count, sa.Integer, nullable=False, server_default="0") for count in COUNTS),
+        sa.Column("wave", sa.Integer, nullable=False, server_default="0"),
         sa.Index(
             f"{PREFIX}unfinished",
             "campaign",
-            "state",
+            "number",
             postgresql_where=sa.text("state <> 'done'"),
             sqlite_where=sa.text("state <> 'done'"),
         ),
@@ -162,6 +165,18 @@ def ledger_tables(dialect: str) -> Tables:
         sa.Column("until", big, nullable=False),
         sa.Column("fence", big, nullable=False),
     )
+    rejected = sa.Table(
+        name("rejected"),
+        metadata,
+        sa.Column("id", big, primary_key=True, autoincrement=True),
+        sa.Column("at", big, nullable=False),
+        sa.Column("worker", text, nullable=False),
+        sa.Column("fault", text, nullable=False),
+        sa.Column("count", big, nullable=False),
+        sa.Column("size", big),
+        sa.Column("sample", text),
+        sqlite_autoincrement=True,
+    )
     lookup = sa.Table(
         name("lookup"),
         metadata,
@@ -188,6 +203,7 @@ def ledger_tables(dialect: str) -> Tables:
         recalls,
         workers,
         leases,
+        rejected,
         lookup,
         keys,
         leaves_tables(metadata, dialect),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,7 +27,11 @@ from producer.commands.options import (
 from producer.context import Context
 from producer.dryrun import forecast
 from producer.failures import failures
+from producer.probes import demand_runnable
 from producer.status import status as status_documents
+from producer.throttle import parse_rate
+from producer.watch import watch as watch_one
+from producer.waves import Limit, shares
 
 
 @click.command()
@@ -36,15 +42,24 @@ from producer.status import status as status_documents
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many entities.")
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the migration.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen; read only, create nothing.")
+@click.option("--events", type=click.Path(path_type=Path), metavar="FILE", help="A dry run's predicted events, for `compare`.")
 @batch_option
+@click.option("--rate", metavar="N/s", help="At most so many entities a second; also N/min and N/h.")
+@click.option("--waves", metavar="1%,10%,100%", help="So many at first; the others as soon as those are verified.")
+@click.option("--max-failures", metavar="X", help="Halt once more fail: a number or a share; default 50%, in waves 5%.")
+@click.option("--max-conflicts", metavar="X", help="Halt once more have conflicts; default none, in waves 5%.")
+@click.option(
+    "--if-wave-fails", type=click.Choice(["halt", "rollback"]), default="halt", help="What becomes of a wave that may not go on."
+)
 @watch_option
 @reason_option
 @common
 def enqueue(context: Context, migration: str, **given: Any) -> None:
     """Opens a campaign that migrates every entity, and returns; workers do it."""
     found = context.migration(migration)
+    demand_runnable(context.settings)
     context.check_broker()
-    options = {"sample": given["sample"], "limit": given["limit"], "max_failed_share": 0.5}
+    options = {"sample": given["sample"], "limit": given["limit"], **control(given)}
     order = Order(
         "migrate",
         only=chosen_keys(given["only"], given["only_from"]),
@@ -53,8 +68,10 @@ def enqueue(context: Context, migration: str, **given: Any) -> None:
         reason=given["reason"],
         batch_size=given["batch_size"] or context.settings.batch_size,
     )
+    if given["events"] and not given["dry_run"]:
+        raise UsageError("--events is what a dry run predicts: add --dry-run")
     if given["dry_run"]:
-        _forecast(context, found, order)
+        _forecast(context, found, order, given["events"])
         return
     _open(context, found, order, watch=given["watch"])
 
@@ -125,6 +142,25 @@ def rollback(context: Context, migration: str, **given: Any) -> None:
     _open(context, found, order, watch=given["watch"], dry_run=given["dry_run"])
 
 
+def control(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What lets a campaign loose slowly, and what stops it.
+
+    Raises:
+        UsageError: it cannot be meant so.
+    """
+    waves = None if given["waves"] is None else shares(given["waves"])
+    limits = {
+        "max_failures": given["max_failures"] or ("5%" if waves else "50%"),
+        "max_conflicts": given["max_conflicts"] or ("5%" if waves else None),
+    }
+    for limit in filter(None, limits.values()):
+        Limit.parse(limit)
+    if given["if_wave_fails"] != "halt" and waves is None:
+        raise UsageError("--if-wave-fails goes with --waves")
+    rate = None if given["rate"] is None else parse_rate(given["rate"])
+    return {"waves": waves, "rate": rate, "if_wave_fails": given["if_wave_fails"] if waves else None, **limits}
+
+
 def _open(context: Context, found: Any, order: Order, *, watch: bool, dry_run: bool = False) -> None:
     ledger = context.ledger
     try:
@@ -150,7 +186,7 @@ def _open(context: Context, found: Any, order: Order, *, watch: bool, dry_run: b
             f"{campaign.total:,} entities would be rolled back, none has drifted"
         )
         return
-    _tell(context, campaign, show.watch(context, campaign.id) if watch else None)
+    _tell(context, campaign, watch_one(context, campaign.id) if watch else None)
 
 
 def _tell(context: Context, campaign: Campaign, document: dict[str, Any] | None) -> None:
@@ -176,8 +212,8 @@ def _tell(context: Context, campaign: Campaign, document: dict[str, Any] | None)
         sys.exit(1)
 
 
-def _forecast(context: Context, found: Any, order: Order) -> None:
-    result = forecast(context.ledger, found, order)
+def _forecast(context: Context, found: Any, order: Order, events: Path | None) -> None:
+    result = forecast(context.ledger, found, order, events)
     document = result.document(found.name)
     if context.json:
         show.print_json(context, document)

@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
+from backtrail._version import __version__
 from backtrail.errors import UsageError
 from producer import checkpoint as checkpoints
+from producer import show
 from producer.commands.options import common, reason_option, verifier_option
 from producer.context import Context
 
@@ -48,6 +50,17 @@ def erase(context: Context, subject: str, migrations: Sequence[str], vacuum: boo
     from producer import erase as erasing
 
     sys.exit(erasing.erase(context, subject, migrations=migrations, vacuum=vacuum, reason=reason))
+
+
+@click.command()
+@common
+def upgrade(context: Context) -> None:
+    """Gives a ledger of an older version the form of this one; workers of older versions then stand back."""
+    _, found = context.look(upgrade=True)
+    if context.json:
+        show.print_json(context, {"ledger": found, "release": __version__})
+    else:
+        context.out.print(f"the ledger has the form of {__version__}" if found else "there is no ledger yet: nothing to do")
 
 
 @click.group()

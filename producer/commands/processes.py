@@ -1,32 +1,85 @@
-"""What runs until it is done or stopped: a worker, the demo, sample data."""
+"""What runs until it is done or stopped: a worker, Flower, both together, the demo, sample data."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from producer import show
-from producer.commands.options import common
+from producer.commands.options import Command, common
 from producer.context import Context
+from producer.probes import demand_runnable
+
+concurrency_option = click.option(
+    "-c", "--concurrency", type=click.IntRange(1), metavar="N", help="Processes; as many as there are cores."
+)
+port_option = click.option(
+    "--port", type=click.IntRange(1, 65535), default=5555, show_default=True, metavar="N", help="Where Flower listens."
+)
+
+
+def log_level_option(default: str) -> Callable[[Command], Command]:
+    """`--log-level`, with that default."""
+    return click.option(
+        "--log-level", default=default, type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), help="How much it says."
+    )
 
 
 @click.command()
-@click.option("-c", "--concurrency", type=click.IntRange(1), metavar="N", help="Processes; as many as there are cores.")
-@click.option("--log-level", default="INFO", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), help="How much it says.")
+@concurrency_option
+@log_level_option("INFO")
 @common
 def worker(context: Context, concurrency: int | None, log_level: str) -> None:
     """One worker, until Ctrl-C; one of all workers feeds the queue."""
-    _ = context.ledger  # a database that does not answer is told in one line, before anything starts
-    context.check_broker()
-    # Told to stop, it gives its messages back at once instead of waiting for them.
-    os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
-    context.ledger.store.close()
+    _check(context)
     from producer.processes import run_worker
 
     run_worker(context.settings, concurrency=concurrency, log_level=log_level)
+
+
+@click.command()
+@port_option
+@click.option(
+    "--address",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="IP",
+    help="Of which network; any but the loopback needs a password of yours.",
+)
+@common
+def flower(context: Context, port: int, address: str) -> None:
+    """Flower for this queue, until Ctrl-C: behind a password, and unable to change anything."""
+    from producer import flower as page
+
+    place = page.access(context.settings, address=address, port=port, variables=os.environ)
+    _check(context, database=context.settings.broker_url is None)
+    context.err.print(str(place), markup=False)
+    page.run_flower(context.settings, place)
+
+
+@click.command()
+@concurrency_option
+@port_option
+@log_level_option("WARNING")
+@common
+def up(context: Context, concurrency: int | None, port: int, log_level: str) -> None:
+    """Broker, worker and Flower in this terminal, until Ctrl-C."""
+    from producer import up as together
+
+    _check(context)
+    sys.exit(together.run(context, concurrency=concurrency, port=port, log_level=log_level))
+
+
+def _check(context: Context, *, database: bool = True) -> None:
+    """Nothing; a database or broker that does not answer is told in one line, before anything starts."""
+    if database:
+        demand_runnable(context.settings)
+        context.ledger.store.close()
+    context.check_broker()
 
 
 @click.command()

@@ -1,81 +1,90 @@
-"""Campaigns under way: how far they are, held, let go on, ended."""
+"""Campaigns under way: held, let go on, ended."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from ledger.campaigns import UNFINISHED
+from backtrail.errors import Retry
+from ledger.campaigns import Campaign, State
+from ledger.ledger import Ledger
 from ledger.presence import milliseconds
 from producer import show
 from producer.campaign import mended, moved
-from producer.commands.options import common, reason_option, watch_option
+from producer.commands.options import common, reason_option
 from producer.context import Context
-from producer.failures import failures
 from producer.status import status as status_documents
+from producer.throttle import parse_rate
+
+PATIENCE_S = 60.0
+"""How long a campaign that is ended waits for batches that are being done just now."""
 
 
 @click.command()
-@click.argument("campaign", required=False)
-@watch_option
+@click.argument("campaign")
+@reason_option
 @common
-def status(context: Context, campaign: str | None, watch: bool) -> None:
-    """How far a campaign is, or all of them."""
+def pause(context: Context, campaign: str, reason: str | None) -> None:
+    """Holds a campaign, within one batch."""
+    _move(context, campaign, "paused", reason)
+
+
+@click.command()
+@click.argument("campaign")
+@click.option("--rate", metavar="N/s", help="At most so many entities a second from now on; `none` for no limit.")
+@reason_option
+@common
+def resume(context: Context, campaign: str, rate: str | None, reason: str | None) -> None:
+    """Lets a paused or halted campaign go on; or one that is under way, at another rate."""
+    options = {} if rate is None else {"rate": None if rate == "none" else parse_rate(rate)}
+    _move(context, campaign, "running", reason, options)
+
+
+@click.command()
+@click.argument("campaign")
+@reason_option
+@common
+def cancel(context: Context, campaign: str, reason: str | None) -> None:
+    """Ends a campaign, within one batch; what is done stays done."""
+    _move(context, campaign, "cancelled", reason)
+
+
+def _move(context: Context, name: str, state: State, reason: str | None, options: dict[str, Any] | None = None) -> None:
     ledger = context.ledger
     with ledger.store.transaction(write=False) as tx:
-        exists = ledger.exists(tx)
-        every = ledger.campaigns.all(tx) if exists and campaign is None else []
-        chosen = every if campaign is None else [context.campaign(tx, campaign)]
-    if watch:
-        for one in [one for one in chosen if one.state in UNFINISHED] or chosen[-1:]:
-            show.watch(context, one.id)
+        found = context.campaign(tx, name)
+    # Whoever lets it go on says with it that the code as it is now is meant: after a mistake was mended, say.
+    code = mended(ledger, found) if state == "running" else None
+    with ledger.writing() as tx:
+        found = context.campaign(tx, name)
+        ledger.campaigns.demand(tx, found, state, now=milliseconds(tx))
+        found = replace(found, options=found.options | (options or {}))
+        ledger.campaigns.record_move(tx, found, moved(state, milliseconds(tx), reason, found.fingerprint, code), code)
+        if state == "running":
+            ledger.campaigns.recall_sent(tx, found.id)
+    if state == "cancelled":
+        _persist(lambda: _settled(ledger, found))
     with ledger.store.transaction(write=False) as tx:
-        if not exists:
-            documents, alive = [], []
-        else:
-            chosen = [one for one in (ledger.campaigns.get(tx, one.id) for one in chosen) if one is not None]
-            documents, alive = status_documents(ledger, tx, chosen), ledger.presence.alive(tx)
-        if campaign is not None:
-            documents[0] |= failures(ledger, tx, chosen[0]) | {"notes": ledger.campaigns.notes(tx, chosen[0].id)}
-    if context.json:
-        workers = [{"id": worker.id, **worker.info} for worker in alive]
-        show.print_json(
-            context, documents[0] | {"workers": workers} if campaign is not None else {"campaigns": documents, "workers": workers}
-        )
-        return
-    show.print_status(context.out, documents)
-    if campaign is not None:
-        show.print_failures(context.out, documents[0])
-        for note in documents[0]["notes"]:
-            context.out.print(note, markup=False)
-    show.print_workers(context.out, alive)
+        document = status_documents(ledger, tx, [context.campaign(tx, name)])[0]
+    show.print_json(context, document) if context.json else show.print_status(context.out, [document])
 
 
-def _mover(name: str, state: Any, summary: str) -> click.Command:
-    @click.command(name, help=summary)
-    @click.argument("campaign")
-    @reason_option
-    @common
-    def move(context: Context, campaign: str, reason: str | None) -> None:
-        ledger = context.ledger
-        with ledger.store.transaction(write=False) as tx:
-            found = context.campaign(tx, campaign)
-        # Whoever lets it go on says with it that the code as it is now is meant: after a mistake was mended, say.
-        code = mended(ledger, found) if state == "running" else None
-        with ledger.store.transaction() as tx:
-            found = context.campaign(tx, campaign)
-            ledger.campaigns.demand(tx, found, state, now=milliseconds(tx))
-            ledger.campaigns.record_move(tx, found, moved(state, milliseconds(tx), reason, found.fingerprint, code), code)
-            if state == "running":
-                ledger.campaigns.recall_sent(tx, found.id)
-        with ledger.store.transaction(write=False) as tx:
-            document = status_documents(ledger, tx, [context.campaign(tx, campaign)])[0]
-        show.print_json(context, document) if context.json else show.print_status(context.out, [document])
-
-    return move
+def _settled(ledger: Ledger, campaign: Campaign) -> None:
+    """Nothing; every batch that a worker had in hand is done or given back: whoever takes back what was done finds all of it."""
+    with ledger.writing() as tx:
+        ledger.campaigns.recall_sent(tx, campaign.id)
 
 
-pause = _mover("pause", "paused", "Holds a campaign, within one batch.")
-resume = _mover("resume", "running", "Lets a paused or halted campaign go on.")
-cancel = _mover("cancel", "cancelled", "Ends a campaign, within one batch; what is done stays done.")
+def _persist(work: Callable[[], None]) -> None:
+    for attempt in Retrying(
+        retry=retry_if_exception_type(Retry),
+        wait=wait_random_exponential(multiplier=0.05, max=2),
+        stop=stop_after_delay(PATIENCE_S),
+        reraise=True,
+    ):
+        with attempt:
+            work()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
-from contextlib import suppress
 
 import psycopg
 import pytest
@@ -109,16 +109,18 @@ def test_a_broker_that_loses_everything(alone_postgres: World) -> None:
     before = world.users()
     with servers.valkey(port=port):
         world.place.run("enqueue", world.source)
-        with world.place.worker():
+        with world.place.worker() as worker:
             begun(world)
-            with redis.Redis.from_url(str(world.place.broker)) as client, suppress(redis.ConnectionError):
-                client.shutdown(nosave=True)
+            with redis.Redis.from_url(str(world.place.broker)) as client:  # while batches run that are acknowledged late
+                os.kill(int(client.info("server")["process_id"]), signal.SIGKILL)
+            worker.says("Connection to broker lost")
             with servers.valkey(port=port):
                 goes_on(world, time.monotonic(), "after the loss of the broker")
                 with redis.Redis.from_url(str(world.place.broker)) as client:
                     client.flushall()
                 goes_on(world, time.monotonic(), "after the broker was emptied")
                 completed(world, before)
+            assert worker.process.poll() is None and worker.text.count(" ready.") == 1, "it is the same worker"
 
 
 def test_connections_to_the_database_are_cut(alone_postgres: World) -> None:

@@ -173,13 +173,18 @@ def test_a_package_that_announces_another_name_is_refused(monkeypatch: pytest.Mo
 # -- the fingerprint --------------------------------------------------------------------------------------------------
 
 
-def again(path: Path) -> str:
-    """The fingerprint that a program started now would have."""
+def again(path: Path, *packages: Path) -> str:
+    """The fingerprint that a program started now would have, with packages installed in other places."""
+    return again_as(path.parent, str(path), *packages)
+
+
+def again_as(folder: Path, source: str, *packages: Path) -> str:
+    """The fingerprint that a program started now in that folder would have of that migration."""
     code = "import sys; from backtrail.discovery import find; print(find(sys.argv[1]).fingerprint)"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        cwd=path.parent,
+        [sys.executable, "-c", code, source],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *packages)))},
+        cwd=folder,
         capture_output=True,
         text=True,
         check=True,
@@ -253,6 +258,47 @@ def test_a_repository_with_backtrail_in_it_is_not_fingerprinted_whole() -> None:
     (code,) = [code for name, code in discovery._codes.items() if "unified_profile" in name]
     assert {path.name for path in code.files} > {"migration.py", "merge.py"}
     assert {path.parent.name for path in code.files} == {"unified_profile"}
+
+
+PACKAGE = ["shop/__init__.py", "shop/prices.py", "shop/moves/__init__.py", "shop/moves/one.py", "shop/models/user.py"]
+
+
+@pytest.mark.parametrize("name", PACKAGE)
+def test_of_a_module_in_a_package_it_is_of_the_package(tmp_path: Path, name: str) -> None:
+    """What is imported from elsewhere in its own package counts, and the packages that it lies in; what is not imported does not."""
+    for one in (*PACKAGE, "shop/unused.py"):
+        (tmp_path / one).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / one).write_text("X = 1\n")
+    write(tmp_path / "shop/moves/one.py", head="from shop.prices import X; from ..models import user")
+    before = again_as(tmp_path, "shop.moves.one:First")
+    (tmp_path / "shop/unused.py").write_text("X = 2\n")
+    assert again_as(tmp_path, "shop.moves.one:First") == before
+    changed = tmp_path / name
+    changed.write_text(changed.read_text() + "# changed\n")
+    assert again_as(tmp_path, "shop.moves.one:First") != before
+
+
+def test_it_knows_the_versions_of_other_peoples_packages(tmp_path: Path) -> None:
+    """Another version of an installed package that the migration imports is other code; one that it does not import is not."""
+    path = write(tmp_path / "here" / "one.py", head="import helpful_thing")
+    packages = tmp_path / "packages"
+    for name in ("helpful_thing", "another_thing"):
+        (packages / f"{name}-1.0.dist-info").mkdir(parents=True)
+        (packages / f"{name}.py").write_text("X = 1\n")
+        (packages / f"{name}-1.0.dist-info" / "RECORD").write_text(f"{name}.py,,\n")
+        version(packages, name, "1.0")
+    before = again(path, packages)
+    assert again(path, packages) == before
+    version(packages, "another_thing", "1.1")
+    assert again(path, packages) == before
+    version(packages, "helpful_thing", "1.1")
+    assert again(path, packages) != before
+
+
+def version(packages: Path, name: str, number: str) -> None:
+    """Installs the package in that version."""
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n"
+    (packages / f"{name}-1.0.dist-info" / "METADATA").write_text(text)
 
 
 def test_it_is_of_the_code_that_runs_and_not_of_the_file_that_lies_there_now(tmp_path: Path) -> None:

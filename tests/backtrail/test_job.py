@@ -21,7 +21,10 @@ def test_what_is_sent_is_understood(campaign: int, batch: int) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        (2, "c1", 1),
+        (0, "c1", 1),
+        (True, "c1", 1),
+        (2**15, "c1", 1),
+        (1, "c\u0661", 1),
         (None, "c1", 1),
         ("1", "c1", 1),
         (1, "1", 1),
@@ -47,6 +50,14 @@ def test_nonsense_is_refused(arguments: tuple[Any, Any, Any]) -> None:
     with pytest.raises(ValueError, match="a message") as error:
         job.parse(*arguments)
     assert "DROP" not in str(error.value)
+
+
+@given(st.integers(job.FORMAT + 1, 2**15 - 1), st.integers(1, 10**18 - 1), st.integers(1, 2**31 - 1))
+def test_a_newer_format_is_known_as_such(v: int, campaign: int, batch: int) -> None:
+    """It says whose batch it is, so that it can go back."""
+    with pytest.raises(job.NewerFormat) as newer:
+        job.parse(v, f"c{campaign}", batch)
+    assert (newer.value.format, newer.value.campaign, newer.value.batch) == (v, campaign, batch)
 
 
 @given(st.one_of(st.none(), st.text(), st.integers(), st.lists(st.integers())), st.one_of(st.text(), st.integers()), st.text())

@@ -39,7 +39,7 @@ def test_defaults():
         "queue": "bt",
         "concurrency": None,
         "batch_size": 200,
-        "lock_timeout_ms": 1000,
+        "lock_timeout_ms": 300,
         "runtime_dir": None,
         "master_key_file": None,
         "signing_key_file": None,
@@ -47,6 +47,12 @@ def test_defaults():
         "titles_key": None,
         "titles_model": "gpt-4o-mini",
         "titles_timeout_s": 20,
+        "max_replication_lag_s": 10,
+        "max_connections_share": 0.9,
+        "max_lock_waits": 10,
+        "probe_command": None,
+        "probe_every_s": 5,
+        "flower_password": None,
     }
     with pytest.raises(UsageError, match=r"BACKTRAIL_DATABASE_URL.*backtrail.toml.*--database-url"):
         settings.database()

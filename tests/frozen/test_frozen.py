@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from backtrail.errors import LedgerTooOld
 from ledger.leaves import leaves_of
 from ledger.note import VerifierKey
 from ledger.sealed import Sealed
@@ -37,6 +38,9 @@ def frozen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Eng
         masters = Path(shutil.copy(HERE / version / "master", tmp_path))
         masters.chmod(0o600)
     engine = Engine(url, masters=masters)
+    with pytest.raises(LedgerTooOld), engine.store.transaction(write=False) as tx:
+        engine.ledger.exists(tx)
+    engine.ledger.create()
     seen = json.loads((HERE / version / f"{store}-{kind}.json").read_text())
     yield engine, seen | {"verifier": (HERE / version / "verifier").read_text()}
     engine.close()

@@ -8,7 +8,8 @@ from typing import Any, get_args
 import pytest
 
 from backtrail.errors import UnknownName, UsageError
-from ledger.campaigns import ARROWS, GOING, UNFINISHED, Campaign, State, Tally
+from ledger.campaigns import ARROWS, GOING, UNFINISHED, Campaign, State
+from ledger.progress import Tally
 from tests.engine import Engine
 
 STATES = get_args(State)

@@ -22,6 +22,7 @@ from backtrail.stores import open_store
 from ledger.expansion import expansion
 from ledger.ledger import Ledger
 from ledger.mongo.collections import INDEXES
+from ledger.rejected import Rejection
 from ledger.rights import RIGHTS, right_of
 from producer.cli import backtrail
 from producer.grants_postgres import ledger_names, ledger_sequences
@@ -283,12 +284,13 @@ NEEDED = [
     *(f"SELECT ON backtrail.{name}" for name in ("campaigns", "batches", "streams", "events", "shapes", "recalls", "version")),
     *(
         f"INSERT ON backtrail.{name}"
-        for name in ("campaigns", "batches", "streams", "events", "shapes", "recalls", "workers", "leases")
+        for name in ("campaigns", "batches", "streams", "events", "shapes", "recalls", "workers", "leases", "rejected")
     ),
     *(f"UPDATE ON backtrail.{name}" for name in ("campaigns", "batches", "streams", "workers", "leases")),
     *(f"{right} ON backtrail.workers" for right in ("SELECT", "DELETE")),
+    *(f"{right} ON backtrail.rejected" for right in ("SELECT", "DELETE")),
     "SELECT ON backtrail.leases",
-    *(f"USAGE ON SEQUENCE backtrail.{name}_id_seq" for name in ("campaigns", "streams", "shapes")),
+    *(f"USAGE ON SEQUENCE backtrail.{name}_id_seq" for name in ("campaigns", "streams", "shapes", "rejected")),
     *(f"USAGE ON SCHEMA {name}" for name in ("app", "backtrail")),
     *(f"SELECT ON {name}" for name in ("people", "letters", "notes", "rules", "app.links")),
     *(f"{right} ON notes" for right in ("INSERT", "UPDATE", "DELETE")),
@@ -338,6 +340,8 @@ def trip(one: Production) -> None:
                 engine.ledger.presence.alive(tx)
         with engine.store.transaction() as tx:
             engine.ledger.presence.leave(tx, "w")
+            engine.ledger.rejections.add(tx, [Rejection(1, "w", "it is no message")])
+            engine.ledger.rejections.forget(tx)
         done = engine.migrate(Notes, only=[str(number)])
         demand(done["migrated"] == 1, done)
         source = engine.found(Notes).source

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from backtrail import Keys, Rows
-from ledger.campaigns import Campaign, Progress, Tally
-from producer.status import document
+from ledger.campaigns import Campaign
+from ledger.progress import Progress, Tally
+from producer.status import document, waves
 from tests.engine import Engine, migration
 
 PROMISED = {
@@ -30,6 +31,9 @@ PROMISED = {
     "eta_s": (float, type(None)),
     "by": str,
     "reason": (str, type(None)),
+    "held": (str, type(None)),
+    "rate_limit": (int, float, type(None)),
+    "waves": list,
 }
 CAMPAIGN = Campaign(3, "m", "m", "migrate", "running", {}, {}, ("int",), "f", 100, 2, "me", None, None, {}, fed=True, opened_at=0)
 
@@ -86,3 +90,34 @@ def test_a_total_that_was_guessed_too_low_grows() -> None:
     """More may be done than was planned for: pending is never negative."""
     one = document(replace(CAMPAIGN, total=3, started_at=0), Progress(Tally(migrated=5)), 1000)
     assert (one["total"], one["pending"]) == (5, 0)
+
+
+WAVES = replace(CAMPAIGN, options={"waves": [0.01, 0.1, 1.0]}, total=1050)
+PASSED = {"wave": 0, "passed": True, "failed": 1, "conflicts": 2, "verify": "ok"}
+CLOSED = {"wave": 1, "passed": False, "failed": 60, "conflicts": 0, "verify": "not run"}
+
+
+@pytest.mark.parametrize(
+    ("cursor", "state", "states"),
+    [
+        ({}, "open", ["running", "ahead", "ahead"]),
+        ({"wave": 1, "gates": [PASSED]}, "running", ["passed", "running", "ahead"]),
+        ({"wave": 1, "gates": [PASSED, CLOSED]}, "halted", ["passed", "failed", "ahead"]),
+        ({"wave": 2, "gates": [PASSED, CLOSED, CLOSED | {"passed": True}]}, "running", ["passed", "passed", "running"]),
+        ({"wave": 2, "gates": [PASSED]}, "completed", ["passed", "passed", "passed"]),
+    ],
+)
+def test_waves(cursor: dict[str, Any], state: str, states: list[str]) -> None:
+    """Each with its bound in entities and its own counts; a gate that was asked again counts by its last answer."""
+    progress = Progress(waves={0: Progress(Tally(migrated=9, failed=1, conflicts=2)), 1: Progress(Tally(migrated=5))})
+    found = waves(replace(WAVES, cursor=cursor, state=state), progress, 1050)
+    assert [wave["state"] for wave in found] == states
+    assert [wave["bound"] for wave in found] == [10, 105, 1050]
+    assert [(wave["done"], wave["failed"], wave["conflicts"]) for wave in found] == [(10, 1, 2), (5, 0, 0), (0, 0, 0)]
+    assert found[0]["gate"] == (PASSED if cursor else None)
+
+
+def test_a_wave_has_one_entity_at_least() -> None:
+    """And never more than there are."""
+    assert [wave["bound"] for wave in waves(WAVES, Progress(), 3)] == [1, 1, 3]
+    assert waves(CAMPAIGN, Progress(), 3) == []

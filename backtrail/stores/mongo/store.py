@@ -28,6 +28,7 @@ from backtrail.image import Image, Ref, Shape
 from backtrail.keys import key_text
 from backtrail.migration import Keys, Migration
 from backtrail.stores.base import Difference, KeyCensus, KeyPage, Plan, Store, Transaction
+from backtrail.stores.health import Health, Trail
 from backtrail.stores.mongo import keys as key_pages
 from backtrail.stores.mongo import plan as plans
 from backtrail.stores.mongo.abandoned import Abandoned
@@ -35,6 +36,7 @@ from backtrail.stores.mongo.connection import connected
 from backtrail.stores.mongo.document import DOCUMENT, Element, split
 from backtrail.stores.mongo.errors import DRIVER, translate
 from backtrail.stores.mongo.examined import demand_sound
+from backtrail.stores.mongo.health import health
 from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, order_of, shape_of
 from backtrail.stores.mongo.shown import show, type_names
 from backtrail.stores.mongo.transaction import MongoTransaction, RawCollection
@@ -61,6 +63,7 @@ class MongoStore(Store):
         self._name = ""
         self._collections: dict[str, Mapping[str, Any]] | None = None
         self._abandoned = Abandoned()
+        self._trail = Trail()
 
     # -- connection -----------------------------------------------------------------------------------------------
 
@@ -97,6 +100,9 @@ class MongoStore(Store):
         """The server's time: aware, UTC, milliseconds."""
         now: dt.datetime = self.client.admin.command("hello")["localTime"]
         return now.replace(tzinfo=dt.UTC)
+
+    def health(self, tx: Transaction) -> Health:
+        return health(self.client, self._trail)
 
     def close(self) -> None:
         if self._client is not None:
@@ -284,6 +290,9 @@ class MongoStore(Store):
     def show(self, image: Image) -> dict[str, Any]:
         shown: dict[str, Any] = show(Element("", DOCUMENT, image.data))
         return shown
+
+    def parts(self, image: Image) -> dict[str, bytes]:
+        return {name: b"".join(b"%c" % one.kind + one.data for one in fields) for name, fields in _fields(image.data).items()}
 
     def show_key(self, ref: Ref) -> str:
         shown = show(key_from_ref(ref.key))

@@ -135,6 +135,13 @@ class MongoTransaction(Transaction):
                         raise TooLarge(f"{len(asked)} documents of {name} are more than one transaction should hold")
         return images
 
+    def foreseen(self, writes: Sequence[Write]) -> list[Image | None]:
+        given = _given(writes)
+        return [_foreseen(write, given) for write in writes]
+
+    def settle(self) -> None:
+        """Nothing waits for the commit."""
+
     def violations(self, invariant: Invariant, limit: int) -> list[str]:
         if isinstance(invariant.query, str) or invariant.collection is None:
             raise AuthorMistake(f"invariant {invariant.name!r}: on MongoDB it is Invariant(name, [stages …], collection=…)")
@@ -323,6 +330,17 @@ def _updated(write: Write, given: Mapping[int, Element]) -> bytes:
     assert isinstance(write.record, MongoRecord)  # noqa: S101 -- as above
     set_, unset = _changes(write, given)
     return copied(write.record.raw, unset=unset, set=set_)
+
+
+def _foreseen(write: Write, given: Mapping[int, Element]) -> Image | None:
+    """The document, without the fields that have an `_id` which is still to be given."""
+    if write.op == "delete":
+        return None
+    whole = _updated(write, given) if write.op == "update" else _document(write, given)
+    later = {cell.name.partition(".")[0] for cell in write.cells if isinstance(cell, plan.Pending)}
+    if write.op == "create" and write.row is not None and plan.own_key(plan.namesake(write.row)) is None:
+        later.add("_id")
+    return Image(shape_of(write.table), join([element for element in split(whole) if element.name not in later]))
 
 
 def _written(write: Write, ref: Ref, live: Mapping[Ref, Image]) -> Written:

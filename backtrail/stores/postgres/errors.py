@@ -10,6 +10,7 @@ from backtrail.errors import (
     BacktrailError,
     BadValue,
     ConstraintFailed,
+    Contended,
     DatabaseFault,
     PermissionMissing,
     Retry,
@@ -60,9 +61,9 @@ def translated(error: psycopg.Error) -> BacktrailError:
         )
         if part
     )
-    if state in {"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "53300", "25P03", "57P05"} or state.startswith(
-        "08"
-    ):
+    if state in {"40P01", "55P03"}:
+        return Contended(what)
+    if state in {"40001", "57014", "57P01", "57P02", "57P03", "53300", "25P03", "57P05"} or state.startswith("08"):
         return Retry(what)
     if state.startswith("28") or state == "3D000":
         return UnsuitableDatabase(f"the database refuses this user or does not exist ({name}): check database_url")

@@ -10,12 +10,18 @@ from sqlalchemy.engine import Connection, Engine
 
 from backtrail.errors import BacktrailError, DatabaseFault, Retry, UnsuitableDatabase, UsageError
 from backtrail.migration import Keys, Migration
+from backtrail.stores.base import Transaction
+from backtrail.stores.health import Health, Trail
 from backtrail.stores.postgres.catalog import reflect, table_names
 from backtrail.stores.postgres.errors import translated
+from backtrail.stores.postgres.health import health
 from backtrail.stores.postgres.transaction import PostgresTransaction
 from backtrail.stores.sql import SqlStore
 from backtrail.stores.tables import Column, Table
 from backtrail.stores.writing import SqlTransaction
+
+APPLICATION = "backtrail"
+"""What our sessions are called on the server."""
 
 
 class PostgresStore(SqlStore):
@@ -24,10 +30,14 @@ class PostgresStore(SqlStore):
     kind = "postgres"
     driver_errors: ClassVar[tuple[type[Exception], ...]] = (psycopg.Error,)
 
+    def __init__(self, url: str, lock_timeout_ms: int) -> None:
+        super().__init__(url, lock_timeout_ms)
+        self._trail = Trail()
+
     def _make_engine(self) -> Engine:
         url = sa.make_url(self.url).set(drivername="postgresql+psycopg")
         # No prepared statements and no session settings: both break behind a pooler in transaction mode.
-        arguments = {"prepare_threshold": None, "connect_timeout": 10, "application_name": "backtrail", "client_encoding": "utf8"}
+        arguments = {"prepare_threshold": None, "connect_timeout": 10, "application_name": APPLICATION, "client_encoding": "utf8"}
         # Native hstore would come back as dicts, whatever a cursor of ours registers.
         return sa.create_engine(
             url, pool_size=2, max_overflow=2, pool_pre_ping=True, use_native_hstore=False, connect_args=arguments
@@ -80,6 +90,10 @@ class PostgresStore(SqlStore):
                     raise UnsuitableDatabase(
                         f"row-level security would hide rows of {name} from this user: run as its owner, or as a user with BYPASSRLS"
                     )
+
+    def health(self, tx: Transaction) -> Health:
+        assert isinstance(tx, PostgresTransaction)  # noqa: S101 -- transactions of this store come from this store
+        return health(tx, self._trail, APPLICATION)
 
     def translate(self, error: Exception) -> BacktrailError:
         if isinstance(error, sa.exc.DBAPIError) and isinstance(error.orig, Exception):

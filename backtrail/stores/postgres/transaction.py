@@ -203,6 +203,28 @@ class PostgresTransaction(SqlTransaction):
     def defer(self) -> None:
         self.raw.execute("SET CONSTRAINTS ALL DEFERRED")
 
+    def normal(self, table: Table, columns: Sequence[str], rows: Sequence[Cells]) -> Sequence[Cells]:
+        written = [table.by_name[name] for name in columns]
+        if self._any_marked(written, rows):
+            return rows if len(rows) == 1 else [self.normal(table, columns, [row])[0] for row in rows]
+        values, parameters = self.values([(at, *row) for at, row in enumerate(rows)])
+        cells = (
+            column.read(f"{self.cast(f'k.column{at}', column)}::{self.verbatim(column.type)}")
+            for at, column in enumerate(written, 2)
+        )
+        try:
+            with self.connection.begin_nested():
+                return self.rows_of(f"SELECT {', '.join(cells)} FROM {values} ORDER BY k.column1", parameters)
+        except (psycopg.DataError, psycopg.IntegrityError):
+            return rows if len(rows) == 1 else [self.normal(table, columns, [row])[0] for row in rows]
+
+    def settle(self) -> None:
+        # Once this is undone, whatever waits for the commit goes on waiting.
+        self.raw.execute("SAVEPOINT settled")
+        self.raw.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        self.raw.execute("ROLLBACK TO SAVEPOINT settled")
+        self.raw.execute("RELEASE SAVEPOINT settled")
+
     def draw_keys(self, table: Table, columns: Sequence[str], number: int) -> list[Cells] | None:
         defaults = [table.by_name[name].default for name in columns]
         if None in defaults:

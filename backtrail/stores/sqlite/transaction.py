@@ -7,7 +7,7 @@ import re
 import sqlite3
 import uuid
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -131,6 +131,35 @@ class SqliteTransaction(SqlTransaction):
 
     def defer(self) -> None:
         """Foreign keys wait already."""
+
+    def normal(self, table: Table, columns: Sequence[str], rows: Sequence[Cells]) -> Sequence[Cells]:
+        # A table of the same types elsewhere: what a column makes of a value depends on its type alone.
+        types = ", ".join(f"c{at} {table.by_name[name].type}" for at, name in enumerate(columns))
+        marks = ", ".join("?" * len(columns))
+        found: list[Cells] = []
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as other:
+            other.text_factory = _text
+            other.execute(f"CREATE TABLE t ({types})")
+            for row in rows:
+                other.execute(*_with_raw_text(f"INSERT INTO t VALUES ({marks})", row))
+                found.append(other.execute("SELECT * FROM t WHERE rowid = last_insert_rowid()").fetchone())
+        return found
+
+    def settle(self) -> None:
+        orphans = self.orphans()
+        if orphans:
+            # Rows that were without what they refer to before are nobody's fault.
+            with self.store.transaction(write=False) as committed:
+                assert isinstance(committed, SqliteTransaction)  # noqa: S101 -- transactions of this store come from this store
+                orphans -= committed.orphans()
+        if orphans:
+            error = sqlite3.IntegrityError("FOREIGN KEY constraint failed")
+            error.sqlite_errorcode = sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+            raise error
+
+    def orphans(self) -> set[tuple[Any, ...]]:
+        """The rows that refer to what is not there."""
+        return set(self.raw.execute("PRAGMA foreign_key_check").fetchall())
 
     def draw_keys(self, table: Table, columns: Sequence[str], number: int) -> list[Cells] | None:
         return None

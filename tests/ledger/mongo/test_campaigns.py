@@ -10,8 +10,9 @@ import pytest
 from bson.int64 import Int64
 
 from backtrail.errors import Retry, UnknownName, UsageError
-from ledger.campaigns import ARROWS, COUNTS, Batch, Campaign, State, Tally
+from ledger.campaigns import ARROWS, Batch, Campaign, State
 from ledger.ledger import Ledger
+from ledger.progress import COUNTS, Tally
 from tests.ledger.mongo.helpers import explained, opened, plain
 from tests.servers import until
 

@@ -23,13 +23,14 @@ from backtrail.migration import Invariant
 from backtrail.stores import open_store
 from backtrail.stores.mongo.examined import demand_sound
 from backtrail.stores.mongo.store import MongoStore
-from ledger.campaigns import Campaign, Tally
+from ledger.campaigns import Campaign
 from ledger.entry import Entry, Fact, Head
 from ledger.erase import Erasure
 from ledger.expansion import expansion
 from ledger.integrity import flaw
 from ledger.keyring import new_master, read_masters
 from ledger.ledger import Ledger
+from ledger.progress import Tally
 from producer.cli import backtrail
 from producer.grants import grants
 from producer.needs import Needs, Roles, needs_of

@@ -15,7 +15,7 @@ INDEXES = {
     "streams": ["_id_", "failed", "key", "subject"],
     "events": ["_id_", "ref"],
     "shapes": ["_id_", "body"],
-    "batches": ["_id_", "state"],
+    "batches": ["_id_", "progress"],
     "recalls": ["_id_", "call"],
     "leaves": ["_id_", "stream"],
     "checkpoints": ["_id_", "signer"],
@@ -63,8 +63,13 @@ def test_of_four_that_create_it_at_once_none_fails(mongo: str) -> None:
         thread.join(60)
     assert answers == [True] * 4
     with plain(ledgers[0]) as (database, _):
-        assert {one["_id"]: one["n"] for one in database.counters.find()} == {"streams": 0, "campaigns": 0, "shapes": 0}
-        assert list(database.version.find()) == [{"_id": "version", "step": 2}]
+        assert {one["_id"]: one["n"] for one in database.counters.find()} == {
+            "streams": 0,
+            "campaigns": 0,
+            "shapes": 0,
+            "rejected": 0,
+        }
+        assert list(database.version.find()) == [{"_id": "version", "step": 3}]
     for ledger in ledgers:
         ledger.store.close()
 
@@ -86,9 +91,9 @@ def test_a_creation_that_was_cut_off_is_completed(ledger: Ledger) -> None:
 def test_a_newer_ledger_is_left_alone(ledger: Ledger) -> None:
     """An older program says so, and changes nothing."""
     with plain(ledger) as (database, _):
-        database.version.update_one({}, {"$set": {"step": 3}})
+        database.version.update_one({}, {"$set": {"step": 4}})
     for ask in (ledger.create, lambda: exists(ledger)):
-        with pytest.raises(LedgerTooNew, match="its step 3, ours 2"):
+        with pytest.raises(LedgerTooNew, match="its step 4, ours 3"):
             ask()
 
 
