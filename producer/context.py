@@ -13,7 +13,7 @@ from rich.console import Console
 
 from backtrail import broker
 from backtrail.discovery import Found, find
-from backtrail.errors import LedgerTooOld, Retry, UnknownName, UnsuitableDatabase, UsageError
+from backtrail.errors import LedgerTooOld, PermissionMissing, Retry, UnknownName, UnsuitableDatabase, UsageError
 from backtrail.settings import Settings, load, redact
 from backtrail.stores import open_store
 from backtrail.stores.base import Store, Transaction
@@ -72,7 +72,7 @@ class Context:
         except LedgerTooOld:
             if not upgrade:
                 raise
-            ledger.create()
+            _upgrade(ledger)
             found = True
         except Retry as error:
             raise UnsuitableDatabase(
@@ -125,6 +125,16 @@ class Context:
         if not self.ledger.exists(tx):
             raise UnsuitableDatabase("no campaign was ever opened in this database")
         return self.ledger.campaigns.find(tx, name)
+
+
+def _upgrade(ledger: Ledger) -> None:
+    try:
+        ledger.create()
+    except PermissionMissing as error:
+        raise PermissionMissing(
+            "the ledger is in the form of an older version, and this database user may not change it: run `backtrail upgrade` as the"
+            " ledger's owner, and what `backtrail grants` prints"
+        ) from error
 
 
 def open_ledger(settings: Settings) -> Ledger:

@@ -25,7 +25,7 @@ from producer.gate import Inspection
 from producer.queue import Queue
 from producer.sources import looks_again, next_page
 from producer.throttle import Throttle, batch_size
-from producer.waves import OverLimit, cut, demand_limits, is_last, is_planned, name_of, wave_of
+from producer.waves import OverLimit, cut, demand_limits, gate_of, is_last, is_planned, name_of, wave_of, with_gate
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class Feeder:
     def _halt(self, campaign: Campaign, why: BacktrailError) -> None:
         with self._leading() as tx:
             if isinstance(why, OverLimit):
-                self._advance(tx, campaign, forgiven=why.forgiven)
+                self._advance(tx, campaign, forgiven=why.forgiven, gates=with_gate(campaign, why.gate))
             text = str(why) if isinstance(why, OverLimit) else f"{why}; {campaign.ways}"
             moved = self.ledger.campaigns.move(tx, campaign, "halted", now=milliseconds(tx), halted=text)
         log.warning("%s halts: %s", campaign.name, why)
@@ -247,7 +247,8 @@ class Feeder:
         if limit <= 0:
             return
         with self.ledger.store.transaction(write=False) as tx:
-            before = milliseconds(tx) - REFUSED_MS
+            # Only what was given back waits for another worker; what was lost is sent again whatever was noted about it.
+            before = milliseconds(tx) - REFUSED_MS if "ready" in states else None
             batches = self.ledger.campaigns.unfinished(
                 tx, campaign.id, states, limit, refused_before=before, up_to_wave=wave_of(campaign)
             )
@@ -290,15 +291,13 @@ class Feeder:
             return
         del self._inspections[campaign.id]
         wrong = inspection.wrong()
-        tally = progress.tally
-        seen: dict[str, Any] = {"wave": wave, "passed": wrong is None, "failed": tally.failed, "conflicts": tally.conflicts}
-        seen |= {"verify": wrong or "ok", "checked": inspection.checked, "problems": inspection.document()}
-        gates = [*(gate for gate in campaign.cursor.get("gates", ()) if gate["wave"] != wave), seen]
+        seen = {"verify": wrong or "ok", "checked": inspection.checked, "problems": inspection.document()}
         reach("feeder.before-gate")
-        with self._leading() as tx:
-            self._advance(tx, campaign, gates=gates, wave=wave + (wrong is None))
         if wrong is not None:
-            raise OverLimit(f"{name_of(campaign)}: {wrong}: {campaign.ways}", wave, tally)
+            raise OverLimit(f"{name_of(campaign)}: {wrong}: {campaign.ways}", wave, progress.tally, seen)
+        with self._leading() as tx:
+            passed = gate_of(wave, progress.tally, passed=True, **seen)
+            self._advance(tx, campaign, gates=with_gate(campaign, passed), wave=wave + 1)
         log.info("%s of %s is done and verified", name_of(campaign), campaign.name)
 
     def _complete(self, campaign: Campaign) -> None:

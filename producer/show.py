@@ -36,6 +36,10 @@ def print_status(console: Console, documents: Sequence[dict[str, Any]]) -> None:
             console.print(f"{one['campaign']} is halted: {one['halted']}", markup=False)
         elif one.get("held") and one["state"] == "running":
             console.print(f"{one['campaign']} is held: {one['held']}", markup=False)
+        if one.get("later"):
+            console.print(
+                f"{one['campaign']}: {one['later']:,} entities came while the others were paged, and are among them", markup=False
+            )
     # What a campaign of everybody found is the same for the others, so it is said once.
     nulls: dict[str, int] = next((one["nulls"] for one in reversed(documents) if one.get("nulls")), {})
     if nulls:

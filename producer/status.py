@@ -49,6 +49,7 @@ def document(campaign: Campaign, progress: Progress, now: int, alive: Sequence[W
         "halted": campaign.halted,
         "held": held(campaign, alive),
         "rate_limit": campaign.options.get("rate"),
+        "later": campaign.cursor.get("later", 0),
         "waves": waves(campaign, progress, total),
         "batches": {"ready": progress.ready, "sent": progress.sent, "done": progress.done},
         "opened_at": iso(campaign.opened_at),

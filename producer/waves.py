@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from backtrail.errors import Halt, UsageError
@@ -42,10 +42,23 @@ class Limit(NamedTuple):
 class OverLimit(Halt):
     """More entities failed or conflicted than somebody allowed."""
 
-    def __init__(self, text: str, wave: int, tally: Tally) -> None:
+    def __init__(self, text: str, wave: int, tally: Tally, seen: Mapping[str, Any] = {}) -> None:
         super().__init__(text)
+        self.gate = gate_of(wave, tally, passed=False, **seen)
         self.forgiven: dict[str, Any] = {"wave": wave, "failed": tally.failed, "conflicts": tally.conflicts, "done": tally.done}
         """What was counted by then: whoever lets the campaign go on knows of it, and only more counts against it."""
+
+
+def gate_of(wave: int, tally: Tally, *, passed: bool, **seen: Any) -> dict[str, Any]:
+    """What a campaign remembers of the gate of one of its waves."""
+    return {"wave": wave, "passed": passed, "failed": tally.failed, "conflicts": tally.conflicts, **seen}
+
+
+def with_gate(campaign: Campaign, gate: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What it remembers of all its gates, with that one; nothing where it has no waves."""
+    if not campaign.options.get("waves"):
+        return []
+    return [*(one for one in campaign.cursor.get("gates", ()) if one["wave"] != gate["wave"]), dict(gate)]
 
 
 def shares(text: str) -> list[float]:

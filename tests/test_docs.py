@@ -227,7 +227,7 @@ def test_the_compose_file_is_careful():
     """Every port is on the loopback, and no password has a default."""
     text = (ROOT / "docker-compose.yml").read_text()
     ports = re.findall(r'ports: \["([^"]+)"', text)
-    assert len(ports) == 4
+    assert len(ports) == 5
     assert all(port.startswith("127.0.0.1:") for port in ports)
     passwords = re.findall(r"\$\{\w*PASSWORD(.)", text)
     assert len(passwords) >= 8

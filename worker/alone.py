@@ -1,7 +1,7 @@
 """A batch over which processes died: its entities are done one by one, and whoever ends them is quarantined.
 
-A process that is killed cannot say what it was at. Where several have died with one message in hand, the next writes down, outside the
-transaction, which entity it begins with; who comes after it finds that.
+A process that is killed cannot say what it was at. So whoever takes a batch in hand that came back writes that down first, outside the
+transaction; where several did and came to no end, the next writes down which entity it begins with, and who comes after it finds that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from worker.work import Work
 log = logging.getLogger(__name__)
 
 SUSPECT = 3
-"""How many processes die with one message in hand before its entities are done one by one."""
+"""How many times a batch that came back is begun without an end before its entities are done one by one."""
+
+WHOLE, LOADING, FIRST = 0, 1, 2
+"""The steps: the whole batch, the loading of the code, and the first of the entities, each of which is one."""
 
 TRIES = 6
 """How often an entity is tried alone: processes die for reasons of their own too, of the machine's memory or of a deploy."""
@@ -29,37 +32,42 @@ TRIES = 6
 KILLERS = 3
 """From how many entities on, and no other in their batch that could be done, it is the author's mistake and not the users' data."""
 
-_NOTE = re.compile(r"its worker died: step (\d+) of \d+, try (\d+)\Z")
+_NOTE = re.compile(r"begun (\d+) times without an end: step (\d+)\Z")
 
 
-def work_alone(load: Callable[[], Work], ledger: Ledger, campaign: Campaign, batch: Batch) -> Tally:
+def work_alone(load: Callable[[], Work], steps: Steps, campaign: Campaign) -> Tally:
     """What became of the batch's entities, each in a transaction of its own.
 
     Args:
         load: gives the campaign's code, which may be what ends the process.
-        ledger: where it is written down how far this came.
+        steps: the batch, and how far others came with it.
         campaign: the batch's campaign.
-        batch: as it stands in the database.
 
     Raises:
         BacktrailError: as `work_through` says; AuthorMistake where the code kills whoever loads it, or whatever entity it gets.
     """
+    batch = steps.batch
     log.warning("a batch is done one by one, for processes died of it", extra={"campaign": campaign.name, "batch": batch.number})
-    steps = Steps(ledger, batch)
-    if steps.tries(0) >= TRIES:
+    if steps.tries(LOADING) >= TRIES:
         raise AuthorMistake(f"a process that loads the code of {campaign.migration} dies: {TRIES} did, one after the other")
-    with steps.trying(0):
+    with steps.trying(LOADING):
         work = load()
+    steps.passed(LOADING)
     return Alone(work, batch.number, steps).through(batch.keys)
 
 
 class Steps:
-    """What is written down of a batch's entities: which one is being done, and for which time. Step 0 is the loading of the code."""
+    """What is written down of a batch: which step was begun last, and how many times without an end."""
 
     def __init__(self, ledger: Ledger, batch: Batch) -> None:
         self.ledger, self.batch = ledger, batch
         found = _NOTE.match(batch.note or "")
-        self._at, self._tries = (int(found[1]), int(found[2])) if found else (-1, 0)
+        self._tries, self._at = (int(found[1]), int(found[2])) if found else (0, WHOLE)
+
+    @property
+    def alone(self) -> bool:
+        """Whether others did its entities one by one already."""
+        return self._at > WHOLE
 
     def tries(self, step: int) -> int:
         """How often the step was begun by somebody who did not come to its end."""
@@ -78,8 +86,12 @@ class Steps:
                 self._write(step, tries)
             raise
 
+    def passed(self, step: int) -> None:
+        """Nothing; whoever dies from now on did not die in that step."""
+        self._write(step, 0)
+
     def _write(self, step: int, tries: int) -> None:
-        note = f"its worker died: step {step} of {len(self.batch.keys)}, try {tries}"
+        note = f"begun {tries} times without an end: step {step}"
         with self.ledger.writing() as tx:
             self.ledger.campaigns.remark(tx, self.batch.campaign, self.batch.number, note)
 
@@ -94,16 +106,17 @@ class Alone(Isolation):
     def through(self, keys: Sequence[str], parts: int = 1) -> Tally:
         """What became of the entities."""
         done = self._done(keys)
-        for at, key in enumerate(keys, 1):
-            last = at == len(keys)
-            if key in done:
-                self._part([key], {}, finish=last)  # for the count
-            elif self.steps.tries(at) >= TRIES:
+        left = [(step, key) for step, key in enumerate(keys, FIRST) if key not in done]
+        if done or not left:
+            self._part([key for key in keys if key in done], {}, finish=not left)  # for the count
+        for step, key in left:
+            last = key == left[-1][1]
+            if self.steps.tries(step) >= TRIES:
                 self._demand_somebody(done)
                 self._part([key], {key: WorkerDied(f"its worker died {TRIES} times, with nothing else in hand")}, finish=last)
                 done[key] = True
             else:
-                with self.steps.trying(at):
+                with self.steps.trying(step):
                     self._part([key], {}, finish=last)
                 done[key] = False
         return self.tally

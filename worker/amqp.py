@@ -96,9 +96,7 @@ class AmqpConsumer(GuardedConsumer):
     class Blueprint(Consumer.Blueprint):
         """Without 28 queues and exchanges for delayed messages, which we never send."""
 
-        default_steps: ClassVar = [
-            step for step in Consumer.Blueprint.default_steps if not step.endswith(":DelayedDelivery")
-        ]
+        default_steps: ClassVar = [step for step in Consumer.Blueprint.default_steps if not step.endswith(":DelayedDelivery")]
 
     def connect(self) -> Any:
         """The connection; the queue was declared on it."""

@@ -28,10 +28,9 @@ from worker.stop import GRACE_S, Stop
 log = logging.getLogger(__name__)
 
 CONF: dict[str, Any] = {
-    # A message is acknowledged when its batch is done; one whose process died goes back at once, and counts that (worker/alone.py).
+    # A message is acknowledged when its batch is done; one whose process died goes back at once; how often, the database knows (worker/alone.py).
     "task_acks_late": True,
     "task_reject_on_worker_lost": True,
-    "task_retry_on_worker_lost": True,
     "task_acks_on_failure_or_timeout": True,
     "worker_prefetch_multiplier": 1,
     "worker_consumer": "worker.guard:GuardedConsumer",
@@ -74,12 +73,12 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
         app.conf.update(settings_of(settings.queue))
 
     # A retry with a delay would carry an eta, which the guard refuses.
-    @app.task(name=job.TASK, max_retries=None, default_retry_delay=0, Request="worker.guard:GuardedRequest")
+    @app.task(name=job.TASK, max_retries=3, default_retry_delay=0, Request="worker.guard:GuardedRequest")
     def batch(*args: Any, **kwargs: Any) -> str:
         _end_at_once()
         try:
             request = app.current_task.request
-            return tasks.answer(settings, args, kwargs, str(request.hostname), request.retries or 0)
+            return tasks.answer(settings, args, kwargs, str(request.hostname), bool(request.delivery_info.get("redelivered")))
         except tasks.Rejected as error:
             log.critical("a message is rejected: %s", error)
             raise Reject(str(error), requeue=False) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
@@ -27,7 +28,7 @@ from backtrail.failpoint import reach
 from backtrail.settings import Settings
 from ledger.campaigns import GOING
 from ledger.presence import milliseconds
-from worker.alone import SUSPECT, work_alone
+from worker.alone import SUSPECT, WHOLE, Steps, work_alone
 from worker.isolate import work_through
 from worker.jobs import NotGoing
 from worker.runtime import Runtime, runtime
@@ -49,7 +50,7 @@ class Rejected(Exception):
     """The message makes no sense and is thrown away."""
 
 
-def answer(settings: Settings, args: Sequence[object], kwargs: Mapping[str, Any], worker: str, deaths: int = 0) -> str:
+def answer(settings: Settings, args: Sequence[object], kwargs: Mapping[str, Any], worker: str, again: bool = False) -> str:
     """What `run` says to a message's arguments.
 
     Raises:
@@ -59,14 +60,14 @@ def answer(settings: Settings, args: Sequence[object], kwargs: Mapping[str, Any]
     v = kwargs.get("v")
     if args or (len(kwargs) != 3 and not (type(v) is int and v > job.FORMAT)):
         raise Rejected("a message with more than a batch")
-    return run(settings, v, kwargs.get("campaign"), kwargs.get("batch"), worker, deaths)
+    return run(settings, v, kwargs.get("campaign"), kwargs.get("batch"), worker, again)
 
 
-def run(settings: Settings, v: object, campaign: object, batch: object, worker: str = "this worker", deaths: int = 0) -> str:
+def run(settings: Settings, v: object, campaign: object, batch: object, worker: str = "this worker", again: bool = False) -> str:
     """What became of the batch, in a few words that may be seen by anybody.
 
-    A batch that it would not have goes back with the worker's name, which `status` shows. One whose message has seen so many processes die
-    is done entity by entity.
+    A batch that it would not have goes back with the worker's name, which `status` shows. One over which processes died again and again is
+    done entity by entity; `again` says that this is not the message's first delivery.
 
     Raises:
         Rejected: the message makes no sense.
@@ -90,7 +91,7 @@ def run(settings: Settings, v: object, campaign: object, batch: object, worker: 
         ):
             with attempt:
                 try:
-                    return _once(here, number, part, worker, 0 if deaths >= SUSPECT else parts, newer)
+                    return _once(here, number, part, worker, parts, newer, again=again)
                 except Contended:
                     # The shorter a transaction, the likelier it ends before somebody writes one of its documents.
                     parts *= 2
@@ -102,7 +103,7 @@ def run(settings: Settings, v: object, campaign: object, batch: object, worker: 
     raise AssertionError("tenacity ends with a result or an error")
 
 
-def _once(here: Runtime, number: int, part: int, worker: str, parts: int, newer: job.NewerFormat | None) -> str:
+def _once(here: Runtime, number: int, part: int, worker: str, parts: int, newer: job.NewerFormat | None, *, again: bool) -> str:
     try:
         with here.store.transaction(write=False) as tx:
             here.demand_ledger(tx)
@@ -116,10 +117,13 @@ def _once(here: Runtime, number: int, part: int, worker: str, parts: int, newer:
             raise NotGoing  # noqa: TRY301 -- the transaction below may find the same
         if newer is not None:
             raise OtherRelease(f"release {__version__} does not know {newer}: upgrade it")  # noqa: TRY301 -- as above
-        if parts:
-            done = str(work_through(here.work(campaign), part, batch.keys, parts))
+        steps = Steps(here.ledger, batch)
+        if steps.tries(WHOLE) >= SUSPECT or steps.alone:
+            done = str(work_alone(lambda: here.work(campaign), steps, campaign))
         else:
-            done = str(work_alone(lambda: here.work(campaign), here.ledger, campaign, batch))
+            # The first delivery of a batch costs no write of its own.
+            with steps.trying(WHOLE) if again or batch.attempts > 1 else nullcontext():
+                done = str(work_through(here.work(campaign), part, batch.keys, parts))
         here.refusals = 0
         return done  # noqa: TRY300 -- nothing more can fail
     except NotGoing:

@@ -78,7 +78,7 @@ def _check(context: Context, *, database: bool = True) -> None:
     """Nothing; a database or broker that does not answer is told in one line, before anything starts."""
     if database:
         demand_runnable(context.settings)
-        context.ledger.store.close()
+        context.look(upgrade=True)[0].store.close()
     context.check_broker()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
@@ -63,7 +64,8 @@ def verify(
             seen += count
             spinner.update(f"verifying: {seen:,} entities")
 
-        document = work.run(progress)
+        with redirect_stdout(sys.stderr):  # what an author's code prints is no part of the document
+            document = work.run(progress)
         if sealed is not None:
             document = checkpoints.with_finding(document, sealed.check(progress))
     show.print_json(context, document) if context.json else show.print_findings(context.out, document)

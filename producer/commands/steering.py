@@ -20,8 +20,8 @@ from producer.context import Context
 from producer.status import status as status_documents
 from producer.throttle import parse_rate
 
-PATIENCE_S = 60.0
-"""How long a campaign that is ended waits for batches that are being done just now."""
+PATIENCE_S = 75.0
+"""How long a command waits for batches that are being done just now; on MongoDB a killed worker can hold one for a minute."""
 
 
 @click.command()
@@ -59,13 +59,17 @@ def _move(context: Context, name: str, state: State, reason: str | None, options
         found = context.campaign(tx, name)
     # Whoever lets it go on says with it that the code as it is now is meant: after a mistake was mended, say.
     code = mended(ledger, found) if state == "running" else None
-    with ledger.writing() as tx:
-        found = context.campaign(tx, name)
-        ledger.campaigns.demand(tx, found, state, now=milliseconds(tx))
-        found = replace(found, options=found.options | (options or {}))
-        ledger.campaigns.record_move(tx, found, moved(state, milliseconds(tx), reason, found.fingerprint, code), code)
-        if state == "running":
-            ledger.campaigns.recall_sent(tx, found.id)
+
+    def moving() -> None:
+        with ledger.writing() as tx:
+            found = context.campaign(tx, name)
+            ledger.campaigns.demand(tx, found, state, now=milliseconds(tx))
+            changed = replace(found, options=found.options | (options or {}))
+            ledger.campaigns.record_move(tx, changed, moved(state, milliseconds(tx), reason, found.fingerprint, code), code)
+            if state == "running":
+                ledger.campaigns.recall_sent(tx, found.id)
+
+    _persist(moving)
     if state == "cancelled":
         _persist(lambda: _settled(ledger, found))
     with ledger.store.transaction(write=False) as tx:

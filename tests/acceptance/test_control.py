@@ -66,7 +66,9 @@ def test_a_wave_that_fails_goes_back_by_itself(world: World) -> None:
     world.write(SPLIT_NAMES.replace("        if not last:\n", "        if last:\n"))
     campaign = world.place.json("enqueue", world.source, *WAVES, "--if-wave-fails", "rollback")["campaign"]
     world.until_state(campaign, "cancelled")
-    (back,) = (one for one in world.place.json("status")["campaigns"] if one["kind"] == "rollback" and campaign in (one["reason"] or ""))
+    (back,) = (
+        one for one in world.place.json("status")["campaigns"] if one["kind"] == "rollback" and campaign in (one["reason"] or "")
+    )
     ended = world.place.json("status", back["campaign"], "--watch")
     assert (ended["state"], ended["rolled_back"]) == ("completed", 10)
     assert (world.users(), world.people()) == before

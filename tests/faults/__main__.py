@@ -11,7 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from backtrail.failpoint import NAMES
@@ -30,7 +31,7 @@ QUOTAS = {"kills": 1000, "workers": 100, "feeders": 50}
 SHORT = {
     "sqlite": ("processes", "workers"),
     "postgres": ("feeder", "database", "cuts"),
-    "mongo": ("processes", "broker"),
+    "mongo": ("processes", "broker", "tenfold"),
 }
 """What the short form does, so that each kind of scenario is there once."""
 
@@ -110,7 +111,14 @@ def _server(store: str) -> Iterator[Mortal | None]:
 def chosen(options: argparse.Namespace, store: str) -> list[Scenario]:
     """The scenarios of that store in their order."""
     names = options.only or (SHORT[store] if options.short else [one.name for one in SCENARIOS])
-    return [one for one in SCENARIOS if one.name in names and store in one.stores]
+    found = [one for one in SCENARIOS if one.name in names and store in one.stores]
+    return [shortened(one) if options.short else one for one in found]
+
+
+def shortened(scenario: Scenario) -> Scenario:
+    """The same with fewer campaigns and workers."""
+    steps = scenario.steps if scenario.name == "processes" else ("migrate", "rollback")
+    return replace(scenario, steps=steps, workers=min(scenario.workers, 4))
 
 
 def rounds(state: Run, store: str, server: Mortal | None, known: Reference) -> None:
@@ -149,7 +157,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where the logs of what went wrong are kept")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the figures between the markers of this page too")
     options = parser.parse_args(arguments)
-    options.users = options.users or (200 if options.short else 400)
+    options.users = options.users or (80 if options.short else 300)
     options.keep = options.keep or Path(tempfile.gettempdir()) / "backtrail-faults"
     return options
 
@@ -164,8 +172,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def one(store: str, known: Reference, server: Mortal | None) -> None:
         rounds(state, store, server, known)
-
-    from contextlib import ExitStack
 
     with ExitStack() as stack:
         held = {store: stack.enter_context(_server(store)) for store in stores}

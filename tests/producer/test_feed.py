@@ -52,10 +52,7 @@ def test_who_comes_behind_the_cursor_is_found(engine: Engine) -> None:
     end = engine.run(campaign)
     assert (end["state"], end["total"], end["migrated"]) == ("completed", 5, 5)
     assert engine.query("SELECT count(*) FROM users WHERE name LIKE 'Dear %' AND name NOT LIKE 'Dear Dear %'") == [(5,)]
-    with engine.store.transaction(write=False) as tx:
-        ended = engine.ledger.campaigns.get(tx, campaign.id)
-    assert ended is not None
-    assert ended.cursor["later"] == 2
+    assert end["later"] == 2
 
 
 def test_sums_of_what_is_done_stand_with_the_campaign(everywhere: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from ledger.campaigns import Campaign
 from tests.engine import Engine
 from tests.processes import Place
 from worker import alone, tasks
-from worker.alone import SUSPECT, TRIES, Steps
+from worker.alone import FIRST, LOADING, SUSPECT, TRIES, WHOLE, Steps
 
 USERS = 6
 
@@ -53,38 +53,47 @@ def noted(engine: Engine, campaign: Campaign) -> str | None:
 def note(engine: Engine, campaign: Campaign, step: int, tries: int) -> None:
     """What is left by processes that died at a step."""
     with engine.store.transaction() as tx:
-        engine.ledger.campaigns.remark(tx, campaign.id, 1, f"its worker died: step {step} of {USERS}, try {tries}")
+        engine.ledger.campaigns.remark(tx, campaign.id, 1, f"begun {tries} times without an end: step {step}")
 
 
-def work(engine: Engine, campaign: Campaign, deaths: int) -> str:
-    return tasks.run(engine.settings, 1, campaign.name, 1, deaths=deaths)
+def work(engine: Engine, campaign: Campaign, *, again: bool = True) -> str:
+    return tasks.run(engine.settings, 1, campaign.name, 1, again=again)
 
 
 def scores(engine: Engine) -> list[Any]:
     return [score for _, score in sorted(engine.rows("users", "id", "score"))]
 
 
-def test_few_deaths_change_nothing(opened: tuple[Engine, type[Migration], Campaign]) -> None:
-    """A process dies of many things: the first times, the batch is done whole and nothing is written down."""
+def test_the_first_delivery(opened: tuple[Engine, type[Migration], Campaign]) -> None:
+    """A batch that was never in anybody's hand is done whole, and nothing is written down."""
     engine, _, campaign = opened
-    assert work(engine, campaign, SUSPECT - 1) == f"ok={USERS}"
+    assert work(engine, campaign, again=False) == f"ok={USERS}"
     assert noted(engine, campaign) is None
+
+
+def test_few_deaths_change_nothing(opened: tuple[Engine, type[Migration], Campaign]) -> None:
+    """A process dies of many things: the first times, the batch is done whole, and only counted."""
+    engine, _, campaign = opened
+    note(engine, campaign, WHOLE, SUSPECT - 1)
+    assert work(engine, campaign) == f"ok={USERS}"
+    assert noted(engine, campaign) == f"begun {SUSPECT} times without an end: step {WHOLE}"
 
 
 def test_many_deaths_of_an_innocent_batch(opened: tuple[Engine, type[Migration], Campaign]) -> None:
     """A batch over which processes died for another reason is done one by one, and everybody in it is migrated and counted."""
     engine, cls, campaign = opened
-    assert work(engine, campaign, SUSPECT) == f"ok={USERS}"
+    note(engine, campaign, WHOLE, SUSPECT)
+    assert work(engine, campaign) == f"ok={USERS}"
     assert scores(engine) == [1] * USERS
-    assert noted(engine, campaign) == f"its worker died: step {USERS} of {USERS}, try 1"
+    assert noted(engine, campaign) == f"begun 1 times without an end: step {FIRST + USERS - 1}"
     assert set(engine.states(cls).values()) == {"migrated"}
 
 
 def test_who_kills_every_process_is_quarantined(opened: tuple[Engine, type[Migration], Campaign]) -> None:
     """The entity at which one process after the other died is quarantined with that reason; the others are migrated."""
     engine, cls, campaign = opened
-    note(engine, campaign, 3, TRIES)
-    assert work(engine, campaign, SUSPECT) == f"ok={USERS - 1} failed=1"
+    note(engine, campaign, FIRST + 2, TRIES)
+    assert work(engine, campaign) == f"ok={USERS - 1} failed=1"
     assert scores(engine) == [1, 1, 0, 1, 1, 1]
     failures = engine.failures(cls)
     assert list(failures) == ["3"]
@@ -95,8 +104,8 @@ def test_who_kills_every_process_is_quarantined(opened: tuple[Engine, type[Migra
 def test_one_more_try(opened: tuple[Engine, type[Migration], Campaign]) -> None:
     """Who was in hand when a few processes died gets its other tries."""
     engine, cls, campaign = opened
-    note(engine, campaign, 3, TRIES - 1)
-    assert work(engine, campaign, SUSPECT) == f"ok={USERS}"
+    note(engine, campaign, FIRST + 2, TRIES - 1)
+    assert work(engine, campaign) == f"ok={USERS}"
     assert not engine.failures(cls)
 
 
@@ -108,24 +117,24 @@ def test_a_try_that_fails_is_no_death(opened: tuple[Engine, type[Migration], Cam
     assert batch is not None
     steps = Steps(engine.ledger, batch)
     with pytest.raises(Retry), steps.trying(2):
-        assert noted(engine, campaign) == f"its worker died: step 2 of {USERS}, try 1"
+        assert noted(engine, campaign) == "begun 1 times without an end: step 2"
         raise Retry("the connection was lost")
-    assert noted(engine, campaign) == f"its worker died: step 2 of {USERS}, try 0"
+    assert noted(engine, campaign) == "begun 0 times without an end: step 2"
 
 
 def test_code_that_kills_whoever_loads_it(opened: tuple[Engine, type[Migration], Campaign]) -> None:
     """A process that dies before any entity was begun died of the migration's code: the campaign halts, and nobody is quarantined."""
     engine, cls, campaign = opened
-    note(engine, campaign, 0, TRIES)
-    assert work(engine, campaign, SUSPECT) == "halted: AuthorMistake"
+    note(engine, campaign, LOADING, TRIES)
+    assert work(engine, campaign) == "halted: AuthorMistake"
     assert not engine.failures(cls)
 
 
 def test_code_that_kills_for_everybody(opened: tuple[Engine, type[Migration], Campaign], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where every entity kills its process it is the author's mistake: the campaign halts after a few."""
     engine, cls, campaign = opened
-    monkeypatch.setattr(alone.Steps, "tries", lambda _, step: TRIES if step else 0)
-    assert work(engine, campaign, SUSPECT) == "halted: AuthorMistake"
+    monkeypatch.setattr(alone.Steps, "tries", lambda _, step: TRIES if step != LOADING else 0)
+    assert work(engine, campaign) == "halted: AuthorMistake"
     assert len(engine.failures(cls)) == alone.KILLERS
 
 
