@@ -14,16 +14,18 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
-from importlib.metadata import EntryPoint, entry_points, packages_distributions, version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from backtrail.decide import place
 from backtrail.errors import BacktrailError, UnknownName, UsageError
 from backtrail.migration import Migration, bound, validate
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "backtrail.migrations"
 
@@ -81,6 +83,8 @@ class Found:
 
 def announced() -> dict[str, EntryPoint]:
     """The migrations that installed packages announce, by name."""
+    from importlib.metadata import entry_points  # it brings a good deal with it, and most commands never come here
+
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
@@ -257,12 +261,16 @@ def _releases(names: set[str]) -> set[str]:
     names = names - sys.stdlib_module_names - {*OURS, *WITH_US, ""}
     if not names:
         return set()
+    from importlib.metadata import version
+
     found = {name for top in names for name in _distributions().get(top, ())}
     return {f"{name}=={version(name)}" for name in found}
 
 
 @functools.cache
 def _distributions() -> Mapping[str, list[str]]:
+    from importlib.metadata import packages_distributions
+
     return packages_distributions()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -45,6 +46,10 @@ def ledger_tables(dialect: str) -> Tables:
 
     def name(bare: str) -> str:
         return bare if postgres else PREFIX + bare
+
+    def only(condition: str) -> dict[str, Any]:
+        # Of this dialect alone: SQLAlchemy loads one to check what is said of it.
+        return {f"{dialect}_where": sa.text(condition)}
 
     text, big, flag = sa.Text, BIG, sa.Boolean
     campaigns = sa.Table(
@@ -90,8 +95,7 @@ def ledger_tables(dialect: str) -> Tables:
             f"{PREFIX}unfinished",
             "campaign",
             "number",
-            postgresql_where=sa.text("state <> 'done'"),
-            sqlite_where=sa.text("state <> 'done'"),
+            **only("state <> 'done'"),
         ),
     )
     streams = sa.Table(
@@ -110,13 +114,12 @@ def ledger_tables(dialect: str) -> Tables:
         sa.Column("name", sa.LargeBinary),
         sa.Column("origin", sa.LargeBinary),
         sa.UniqueConstraint("migration", "key"),
-        sa.Index(f"{PREFIX}failed", "migration", "key", postgresql_where=sa.text("failed"), sqlite_where=sa.text("failed")),
+        sa.Index(f"{PREFIX}failed", "migration", "key", **only("failed")),
         # Where the key names the person it is found by that.
         sa.Index(
             f"{PREFIX}subjects",
             "subject",
-            postgresql_where=sa.text("subject IS NOT NULL"),
-            sqlite_where=sa.text("subject IS NOT NULL"),
+            **only("subject IS NOT NULL"),
         ),
     )
     shapes = sa.Table(
@@ -139,7 +142,7 @@ def ledger_tables(dialect: str) -> Tables:
         sa.Column("hash", sa.LargeBinary, nullable=False),
         sa.Column("body", sa.LargeBinary, nullable=False),
         # Only rows that existed before can have been written by somebody else: rows that were created need no place in this index.
-        sa.Index(f"{PREFIX}refs", "ref", postgresql_where=sa.text("ref IS NOT NULL"), sqlite_where=sa.text("ref IS NOT NULL")),
+        sa.Index(f"{PREFIX}refs", "ref", **only("ref IS NOT NULL")),
     )
     recalls = sa.Table(
         name("recalls"),
