@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.acceptance.world import World
 
 USERS = 60
@@ -35,6 +37,7 @@ def test_drift_is_named_and_never_overwritten(world: World) -> None:
     world.demand_gapless()
 
 
+@pytest.mark.long
 def test_rerun_stale(world: World) -> None:
     """A source row that the migration reads and does not write is edited: `rerun --stale` does that user, alone, in one transaction."""
     code = (

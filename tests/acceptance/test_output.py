@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import psutil
+import pytest
 
 from tests import servers
 from tests.acceptance.sql_eyes import sql_eye
@@ -38,6 +39,7 @@ def test_a_dry_run_changes_nothing(alone: World) -> None:
     assert alone.dump() == before
 
 
+@pytest.mark.long
 def test_json_is_one_document_and_nothing_else(world: World) -> None:
     """Every command with `--json` prints one JSON document on standard output, also when it finds problems."""
     world.populate(30)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from producer.queue import Queue
 from tests.acceptance.world import World
 from tests.servers import until
@@ -41,6 +43,7 @@ class Titles(Migration):
 '''
 
 
+@pytest.mark.long
 def test_a_recall_is_paid_once(world: World) -> None:
     """A failing call is tried again and quarantines nobody; what was paid is not paid again, nor on redelivery, rollback or re-run."""
     world.write(PAID)

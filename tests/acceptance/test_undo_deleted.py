@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.acceptance.world import World
 
 USERS = 12
 
 
+@pytest.mark.long
 def test_deleted_users_are_brought_back_only_when_told(world: World) -> None:
     """One of the users is deleted with all that is his: `rollback` names him and `--resurrect`, which alone brings him back."""
     world.populate(USERS)

@@ -20,7 +20,10 @@ from tests.frozen import story
 from tests.frozen.freeze import thaw
 from tests.frozen.migration import Frozen
 
+pytestmark = pytest.mark.long
+
 HERE = Path(__file__).parent
+OF_AN_OLDER_FORM = {"0.2.0"}
 VERSIONS = sorted(path.name for path in HERE.iterdir() if (path / "master").exists())
 FIXTURES = {"sqlite": "sqlite", "postgresql": "postgres", "mongodb": "mongo"}
 
@@ -38,9 +41,10 @@ def frozen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Eng
         masters = Path(shutil.copy(HERE / version / "master", tmp_path))
         masters.chmod(0o600)
     engine = Engine(url, masters=masters)
-    with pytest.raises(LedgerTooOld), engine.store.transaction(write=False) as tx:
-        engine.ledger.exists(tx)
-    engine.ledger.create()
+    if version in OF_AN_OLDER_FORM:
+        with pytest.raises(LedgerTooOld), engine.store.transaction(write=False) as tx:
+            engine.ledger.exists(tx)
+        engine.ledger.create()
     seen = json.loads((HERE / version / f"{store}-{kind}.json").read_text())
     yield engine, seen | {"verifier": (HERE / version / "verifier").read_text()}
     engine.close()
@@ -48,7 +52,7 @@ def frozen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Eng
 
 def test_there_are_frozen_ledgers() -> None:
     """Without them nothing here would be tested."""
-    assert "0.2.0" in VERSIONS
+    assert {"0.2.0", "0.3.0"} <= set(VERSIONS)
 
 
 def test_a_ledger_of_an_earlier_version_verifies_and_rolls_back(frozen: tuple[Engine, dict[str, Any]]) -> None:

@@ -88,6 +88,7 @@ def test_seven_collections_are_created_and_nothing_else(empty):
     assert {name: empty[name].count_documents({}) for name in NEW} == {**dict.fromkeys(NEW, 0), "quotes": 12}
 
 
+@pytest.mark.long
 def test_the_invariants_hold_at_every_moment(empty):
     """Before anything, with the old documents, with the new collections, and when all are migrated."""
     assert violations(empty) == {}
@@ -101,6 +102,7 @@ def test_the_invariants_hold_at_every_moment(empty):
     assert violations(empty) == {}
 
 
+@pytest.mark.long
 def test_validators_accept_every_copy(expanded):
     """A copy keeps whatever its original had; of the sample's edge cases, and of values of any type, none is refused."""
     sample.create(expanded, USERS)
