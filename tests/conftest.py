@@ -102,7 +102,7 @@ def on_mongo(mongo: str) -> Iterator[Engine]:
         yield one
 
 
-@pytest.fixture(params=["sqlite", "postgres", "mongo"])
+@pytest.fixture(params=["sqlite", "postgres", pytest.param("mongo", marks=pytest.mark.long)])
 def everywhere(request: pytest.FixtureRequest) -> Iterator[Engine]:
     """The engine on a fresh database of every kind in turn, MongoDB included: for tests that speak the engine's vocabulary."""
     with closing(Engine(request.getfixturevalue(request.param))) as one:

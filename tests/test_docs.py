@@ -98,6 +98,7 @@ def test_everything_in_the_readme_runs_and_prints_what_it_shows(place):
     assert used >= {"new", "expand", "enqueue", "verify", "history", "notes", "rollback", "rerun", "status"}
 
 
+@pytest.mark.long
 def test_everything_on_the_page_of_mongodb_runs_and_prints_what_it_shows(place, mongo):
     """The same, on a real replica set."""
     used = _followed("docs/mongodb.md", (ROOT / "docs" / "mongodb.md").read_text(), place, mongo)

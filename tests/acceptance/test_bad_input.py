@@ -127,6 +127,7 @@ def test_addresses_of_databases(alone_sqlite: World, url: str, words: str) -> No
     assert sorted(path.name for path in alone_sqlite.place.folder.iterdir() if path.name != "__pycache__") == before
 
 
+@pytest.mark.long
 def test_brokers_that_cannot_be_used(alone_sqlite: World) -> None:
     """A broker that is not there, or refuses the password, is told before anything is changed, and its password is not."""
     alone_sqlite.populate(5)
@@ -161,6 +162,7 @@ def test_a_file_that_cannot_be_written(alone_sqlite: World) -> None:
     assert file.read_bytes() == header
 
 
+@pytest.mark.long
 def test_what_a_server_refuses(alone_postgres: World) -> None:
     """A wrong database, a user without rights, a read-only session and row-level security are each told in a line."""
     world = alone_postgres

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from tests.acceptance.world import World
 from tests.processes import gone, those_with
 from tests.servers import until
@@ -45,6 +47,7 @@ def test_one_process_enqueues_and_another_migrates(alone: World) -> None:
     demand_nothing_left(alone)
 
 
+@pytest.mark.long
 def test_watching_from_the_start_and_a_worker_of_celerys_own_command(alone_sqlite: World) -> None:
     """`enqueue --watch` waits for a worker, says so, and ends with the campaign; `celery -A worker worker` is a worker too."""
     alone_sqlite.populate(300)

@@ -84,6 +84,7 @@ def test_a_worker_killed_with_signal_9(alone: World, whole: str) -> None:
     until(lambda: not those_with(str(place.folder)), what="the end of everything", timeout=15)
 
 
+@pytest.mark.long
 def test_one_of_two_workers_is_killed(alone_postgres: World, broker: str) -> None:
     """The batches that a killed worker had in hand are done by the one that is left, soon and not after a queue's time-out."""
     world = alone_postgres.at(broker)
@@ -100,6 +101,7 @@ def test_one_of_two_workers_is_killed(alone_postgres: World, broker: str) -> Non
         assert time.monotonic() - since < AT_ONCE_S + 10  # all the rest has to be done too
 
 
+@pytest.mark.long
 def test_a_broker_that_loses_everything(alone_postgres: World) -> None:
     """A broker killed with all of its messages, and started again empty: the feeder notices and sends again what was lost."""
     port = servers.free_port()
@@ -123,6 +125,7 @@ def test_a_broker_that_loses_everything(alone_postgres: World) -> None:
             assert worker.process.poll() is None and worker.text.count(" ready.") == 1, "it is the same worker"
 
 
+@pytest.mark.long
 def test_connections_to_the_database_are_cut(alone_postgres: World) -> None:
     """Every connection to the database is cut again and again during a campaign: no user fails, none is done twice."""
     world = alone_postgres

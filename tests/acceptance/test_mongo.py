@@ -42,6 +42,7 @@ def server(world: World) -> Iterator[int]:
         yield pid
 
 
+@pytest.mark.long
 def test_the_server_is_killed_with_signal_9(mortal: World) -> None:
     """The server killed in mid-campaign and started again on its data: everybody migrated once, none failed, by the worker of before."""
     world = mortal

@@ -39,6 +39,7 @@ def test_addresses(url: str, words: str) -> None:
         assert "s3cr" not in answer.err
 
 
+@pytest.mark.long
 def test_a_standalone_server() -> None:
     """A server without transactions is told with the line that starts a replica set, by every command, and nothing is written to it."""
     with servers.mongod(replica=False) as server, a_folder() as folder:
@@ -65,6 +66,7 @@ def guarded() -> Iterator[World]:
         yield world
 
 
+@pytest.mark.long
 def test_passwords_and_rights(guarded: World) -> None:
     """A wrong password, and a user who may only read, are each told in a line that does not show the password; the right one works."""
     before = guarded.dump()

@@ -13,6 +13,7 @@ from tests.acceptance.world import SLOWLY, World
 from tests.processes import those_with
 
 
+@pytest.mark.long
 def test_a_dry_run_changes_nothing(alone: World) -> None:
     """A dry run says what would happen, conflict by conflict; the dump is the same before and after, ours and the ledger's tables."""
     alone.populate(50)
@@ -68,6 +69,7 @@ def test_json_is_one_document_and_nothing_else(world: World) -> None:
         assert "Traceback" not in answer.err, command
 
 
+@pytest.mark.long
 def test_passwords_stay_out_of_sight(alone_postgres: World) -> None:
     """The passwords of both addresses are in no process list and in no log, while everything runs and when it fails."""
     secret = "s3cret"

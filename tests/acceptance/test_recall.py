@@ -71,6 +71,7 @@ def test_a_recall_is_paid_once(world: World) -> None:
     assert world.eye.recalls(world.name) == 20
 
 
+@pytest.mark.long
 def test_a_recall_delivered_many_times_is_paid_once(alone_sqlite: World, broker: str) -> None:
     """Redelivered batches find the results of the first delivery."""
     world = alone_sqlite.at(broker)

@@ -70,6 +70,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("staffed", "mistake"), MISTAKES, indirect=["staffed"])
+@pytest.mark.long
 def test_an_authors_mistake_halts_and_is_mended(world: World, mistake: str) -> None:
     """The campaign halts within one batch a process, says why, quarantines nobody, and goes on once the file is mended."""
     right, wrong, reason = BROKEN[mistake]
@@ -91,6 +92,7 @@ def test_an_authors_mistake_halts_and_is_mended(world: World, mistake: str) -> N
 
 
 @pytest.mark.parametrize("staffed", ["mongo"], indirect=True)
+@pytest.mark.long
 def test_code_that_changes_under_a_campaign_is_not_run_unasked(world: World) -> None:
     """A file edited in mid-campaign gives the batches back untouched and `status` says so; `resume` takes the new code knowingly."""
     world.write(SLOWLY.replace("0.002", "0.01"))

@@ -109,6 +109,7 @@ def test_somebodys_data_is_not_touched(place):
     assert not list(place.folder.glob("theirs.db-*"))
 
 
+@pytest.mark.long
 def test_the_folder_that_is_named_keeps_its_file(place):
     """--keep puts the file there, and a second time refuses to touch it."""
     place.run("demo", "--users", "10", "--keep", "mine")
@@ -118,6 +119,7 @@ def test_the_folder_that_is_named_keeps_its_file(place):
     assert "--keep" in place.run("demo", "--keep", "x", "--database-url", "sqlite:///y.db", code=2).err
 
 
+@pytest.mark.long
 def test_the_settings_broker_is_left_alone(place):
     """A broker of the environment or of the folder's file may feed others' workers: the demo has its own."""
     (place.folder / "backtrail.toml").write_text('broker_url = "redis://127.0.0.1:1/0"\n')
@@ -151,6 +153,7 @@ def test_nothing_outlives_it(place, number):
     assert code == {signal.SIGINT: 130, signal.SIGKILL: -9}.get(number, 128 + number)
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_is_told(place):
     """Exit code 1, with what happened and the log of the worker, and nothing is left."""
     with place.program("demo", "producer.cli", "demo", "--users", "5000") as program:
@@ -187,6 +190,7 @@ def test_the_proof_sees_what_equality_does_not(tmp_path, postgres):
         assert together(seen[0], ["1"]) != together(seen[0], ["1", "3"])
 
 
+@pytest.mark.long
 def test_json_of_a_failure_is_one_document(place):
     """A story that cannot go on says so in JSON too."""
     with place.program("demo", "producer.cli", "demo", "--users", "5000", "--json") as program:

@@ -79,11 +79,13 @@ def test_any_order_on_sqlite() -> None:
     live_long_or_short(sqlite_file, 8, 300)
 
 
+@pytest.mark.long
 def test_any_order_on_postgres(postgres_url: str) -> None:
     """The same on PostgreSQL."""
     live_long_or_short(lambda: servers.postgres_database(postgres_url), 3, 60)
 
 
+@pytest.mark.long
 def test_any_order_on_mongo(mongo_url: str) -> None:
     """The same on MongoDB."""
     live_long_or_short(lambda: servers.mongo_database(mongo_url), 3, 60)

@@ -32,6 +32,7 @@ def violations(database: Database[dict[str, Any]]) -> dict[str, list[dict[str, A
     return {name: rows for name, rows in found.items() if rows}
 
 
+@pytest.mark.long
 def test_they_hold_on_the_sample_before_and_after(database: Database[dict[str, Any]]):
     """With every edge case; the sample is stored with the application's indexes."""
     sample.create(database, 80)

@@ -101,6 +101,7 @@ def test_the_oracle_sees_what_is_wrong(before: Tables, result: Trial):
         assert judge(before, spoiled), name
 
 
+@pytest.mark.long
 def test_a_second_run_on_what_the_first_one_made_changes_nothing(result: Trial):
     """The migration is idempotent on every edge case, and accounts for all responses again."""
     again = trial(CheckinSeries, result.tables)
