@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import signal
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 import redis
 
-from tests.acceptance.world import SLOWLY, SPLIT_NAMES, World
+from tests.acceptance.world import SLOWLY, STUCK, World, begun
 from tests.servers import until
-
-STUCK = SPLIT_NAMES.replace("from backtrail", "import os, time\n\nfrom backtrail").replace(
-    "        row = user.one", "        time.sleep(60 if 'STUCK' in os.environ else 0)\n        row = user.one"
-)
-"""A migration that takes a minute for each user, in a worker that is told so."""
-
-
-def begun(world: World, users: int, batch: int, code: str) -> list[Any]:
-    """The users before a campaign that was opened."""
-    world.write(code)
-    world.populate(users)
-    before = world.users()
-    world.place.run("enqueue", world.source, "--batch-size", str(batch))
-    return before
 
 
 @pytest.mark.long

@@ -36,6 +36,11 @@ SLOWLY = SPLIT_NAMES.replace("from backtrail", "import time\n\nfrom backtrail").
 )
 """The same, so slow that a test can act in the midst of a campaign."""
 
+STUCK = SPLIT_NAMES.replace("from backtrail", "import os, time\n\nfrom backtrail").replace(
+    "        row = user.one", "        time.sleep(60 if 'STUCK' in os.environ else 0)\n        row = user.one"
+)
+"""A migration that takes a minute for each user, in a worker that is told so."""
+
 
 @dataclass(frozen=True)
 class World:
@@ -148,3 +153,12 @@ class World:
     def until_state(self, campaign: str, state: str, timeout: float = 60) -> None:
         """Returns once the campaign is in that state."""
         until(lambda: self.state(campaign) == state, what=f"{campaign} {state}", timeout=timeout)
+
+
+def begun(world: World, users: int, batch: int, code: str) -> list[Any]:
+    """The users before a campaign that was opened."""
+    world.write(code)
+    world.populate(users)
+    before = world.users()
+    world.place.run("enqueue", world.source, "--batch-size", str(batch))
+    return before
