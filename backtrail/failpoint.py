@@ -9,6 +9,8 @@ BACKTRAIL_FAILPOINTS names them, divided by commas: `NAME=WHEN` or `NAME=WHEN!WH
            worker   the whole worker does: its main process, its pool and its companion
            cut      the pass fails as if the database's connection had been lost
            note     nothing but the line in the log
+           wait     the pass takes a tenth of a second
+           hold     the pass takes as long as there is a file with the name of the log and `.hold`
 
 Each that fires is a line in the file that BACKTRAIL_FAILPOINT_LOG names: its name, what it did, and the process's id. BACKTRAIL_FAILPOINT_SEED
 makes what is drawn repeatable as far as process ids are.
@@ -50,7 +52,7 @@ NAMES = (
 )
 """Every failpoint there is, in the order in which a batch comes by."""
 
-DEEDS = ("process", "worker", "cut", "note", "wait")
+DEEDS = ("process", "worker", "cut", "note", "wait", "hold")
 
 WAIT_S = 0.1
 
@@ -127,6 +129,10 @@ def _pass(name: str) -> None:
         return
     if trigger.deed == "wait":
         time.sleep(WAIT_S)
+        return
+    if trigger.deed == "hold":
+        while Path(f"{os.environ.get(LOG)}.hold").exists():
+            time.sleep(WAIT_S)
         return
     _log(trigger)
     if trigger.deed == "cut":

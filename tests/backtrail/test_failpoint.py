@@ -57,6 +57,24 @@ def test_another_failpoint_is_none_of_this_one(tmp_path: Path) -> None:
     assert passes("worker.recall=#1", tmp_path / "log") == (20, 0)
 
 
+def test_a_pass_is_held(tmp_path: Path) -> None:
+    """As long as there is the file, and no longer."""
+    hold = tmp_path / "log.hold"
+    hold.touch()
+    process = subprocess.Popen(
+        [sys.executable, "-c", REACHES],
+        env={**os.environ, "PYTHONPATH": str(ROOT), LOG: str(tmp_path / "log"), VARIABLE: "worker.received=#2!hold"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["1\n", "2\n"]
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.3)
+    hold.unlink()
+    assert len(process.communicate(timeout=30)[0].split()) == 18
+
+
 def test_a_note_kills_nobody(tmp_path: Path) -> None:
     """A failpoint can be told to leave a line and nothing else."""
     assert passes("worker.received=1!note", tmp_path / "log") == (20, 0)

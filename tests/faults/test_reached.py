@@ -9,6 +9,7 @@ from tests.acceptance.sql_eyes import sql_eye
 from tests.acceptance.world import World
 from tests.faults.scene import PREFIX, populate, spoil
 from tests.processes import Place
+from tests.servers import until
 
 USERS = 60
 
@@ -22,11 +23,16 @@ def test_a_campaign_with_one_bad_user_comes_by_all(tmp_path, sqlite, broker) -> 
     sql_eye(sqlite).execute("CREATE TABLE there (is_a_file integer)")
     populate(world, USERS)
     spoil(world, world.eye, USERS)
-    plan = ",".join(f"{name}=1!note" for name in NAMES if name != "worker.received") + ",worker.received=1!wait"
+    plan = ",".join(f"{name}=1!note" for name in NAMES if name != "worker.received") + ",worker.received=1!hold"
+    hold = tmp_path / "passed.hold"
+    hold.touch()
     with place.worker(BACKTRAIL_FAILPOINTS=plan, BACKTRAIL_FAILPOINT_LOG=str(log)):
         place.run("enqueue", world.source, "--waves", "50%,100%", "--max-conflicts", "50%", "--max-failures", "50%")
-        world.until_done("c1", 3)
+        # Every batch that was sent is held at its beginning, so the pause comes before any of them.
+        until(lambda: place.json("status", "c1")["batches"]["sent"] > 0, what="batches that were sent")
         place.run("pause", "c1")
+        hold.unlink()
+        until(lambda: "worker.giving-back" in log.read_text(), what="a batch that was given back")
         place.run("resume", "c1")
         world.until_state("c1", "completed")
         world.rollback("--all")
