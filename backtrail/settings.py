@@ -15,14 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import unquote_plus
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-    TomlConfigSettingsSource,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from backtrail.errors import UnknownName, UsageError
 
@@ -179,17 +172,14 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What this command runs with."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_ignore_empty=True,
+    model_config = ConfigDict(
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,  # the input may be a URL with a password
         str_strip_whitespace=True,
-        toml_file=FILE,
     )
 
     database_url: Annotated[str, AfterValidator(_database_url)] | None = None
@@ -247,32 +237,40 @@ class Settings(BaseSettings):
         for name, value in super().__repr_args__():
             yield name, redact(value) if isinstance(value, str) else value
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The sources, the first one winning."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
-
 
 def load(**overrides: Any) -> Settings:
-    """The settings of this process; `overrides` are the options that were given (None: not given). UsageError if any is wrong."""
+    """The settings of this process; `overrides` are the options that were given (None: not given). UsageError if any is wrong.
+
+    They are gathered here, for pydantic-settings takes longer to be imported than the database to say a campaign's status.
+    """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**given)
+        return Settings(**(_file() | _variables() | given))
     except ValidationError as error:
         # `from None`: pydantic's own error can hold the URL with its password.
         _refuse(error, given)
+
+
+def _file() -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         raise UsageError(f"{FILE} is no TOML: {reason}") from None
-    except (OSError, SettingsError) as error:
-        raise UsageError(f"{FILE} cannot be read: {getattr(error, 'strerror', None) or type(error).__name__}") from None
+    except OSError as error:
+        raise UsageError(f"{FILE} cannot be read: {error.strerror}") from None
+
+
+def _variables() -> dict[str, str]:
+    """What the environment sets; a variable that is empty sets nothing."""
+    values = {name: os.environ.get(_variable(name)) for name in Settings.model_fields}
+    return {name: value for name, value in values.items() if value}
+
+
+def _variable(setting: str) -> str:
+    return f"{PREFIX}{setting}".upper()
 
 
 def _refuse(error: ValidationError, given: dict[str, Any]) -> NoReturn:
@@ -287,5 +285,4 @@ def _refuse(error: ValidationError, given: dict[str, Any]) -> NoReturn:
 def _source(name: str, given: dict[str, Any]) -> str:
     if name in given:
         return f"--{name.replace('_', '-')}"
-    variable = f"{PREFIX}{name}".upper()
-    return variable if os.environ.get(variable) else FILE
+    return _variable(name) if os.environ.get(_variable(name)) else FILE

@@ -33,7 +33,7 @@ def new_key(context: Context, path: Path, name: str | None) -> int:
     """The exit code; a new key is in the file, and its verifier key was printed."""
     key = SigningKey.create(path, name)
     if context.json:
-        show.print_json(context, {"file": str(path), "name": key.name, "verifier": str(key.verifier)})
+        context.print_json({"file": str(path), "name": key.name, "verifier": str(key.verifier)})
     else:
         click.echo(str(key.verifier))
         context.err.print(
@@ -56,7 +56,7 @@ def checkpoint(context: Context, *, to: Path | None, consistent_with: Path | Non
         _write(to, seal.note)
     proof = None if consistent_with is None else _consistency(olds[0], seal, seal.proofs[0])
     if context.json:
-        show.print_json(context, _document(key.verifier, seal, to, reason) | ({} if proof is None else {"consistency": proof}))
+        context.print_json(_document(key.verifier, seal, to, reason) | ({} if proof is None else {"consistency": proof}))
     else:
         _print(context, seal, to, proof)
     return 1 if seal.refused else 0
@@ -88,7 +88,7 @@ def prove(context: Context, migration: str, key: str, file: Path | None, verifie
             raise Unsound(f"{key}: {wrong}")
         proof = prove_inclusion(reader(leaves, tx), leaf, signed)
     later = {"later_events": head.version - leaf.version}
-    show.print_json(context, {"migration": name, "key": key} | _inclusion(leaf, signed, proof) | later | {"checkpoint": note})
+    context.print_json({"migration": name, "key": key} | _inclusion(leaf, signed, proof) | later | {"checkpoint": note})
     return 0
 
 
@@ -110,7 +110,7 @@ def verify_all(context: Context, file: Path, verifier: str | None) -> int:
     with context.err.status("comparing") as spinner:
         finding = sealed.check(_counting(lambda seen: spinner.update(f"comparing: {seen:,} leaves")))
     document = with_finding({"ok": True, "checks": []}, finding)
-    show.print_json(context, document) if context.json else show.print_findings(context.out, document)
+    context.print_json(document) if context.json else show.print_findings(context.out, document)
     return 0 if document["ok"] else 1
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+import click
 
 from backtrail import broker
 from backtrail.discovery import Found, find
@@ -20,6 +21,9 @@ from backtrail.stores.base import Store, Transaction
 from ledger.campaigns import Campaign
 from ledger.keyring import read_masters
 from ledger.ledger import Ledger
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass
@@ -37,12 +41,21 @@ class Context:
     @cached_property
     def out(self) -> Console:
         """Where results go; wide where no terminal limits the width."""
-        return Console(file=sys.stdout, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+        from rich.console import Console  # a tenth of a command's start, which --json does without
+
+        width = None if sys.stdout.isatty() else 200
+        return Console(file=sys.stdout, highlight=False, emoji=False, soft_wrap=True, width=width)
 
     @cached_property
     def err(self) -> Console:
         """Where progress and hints go."""
-        return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        from rich.console import Console
+
+        return Console(file=sys.stderr, highlight=False, emoji=False, soft_wrap=True)
+
+    def print_json(self, document: Any) -> None:
+        """Prints one JSON document on standard output."""
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=str))
 
     @cached_property
     def ledger(self) -> Ledger:

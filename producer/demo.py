@@ -29,7 +29,7 @@ from backtrail.settings import Settings, redact
 from backtrail.stores.sql import SqlStore
 from ledger.expansion import expansion
 from ledger.verify import Verifier
-from producer import history, show
+from producer import history
 from producer.campaign import Order, open_campaign, whoami
 from producer.context import Context
 from producer.failures import failures
@@ -80,7 +80,7 @@ def tell(context: Context, users: int, keep: Path | None) -> int:
         except (StoryFailed, BacktrailError) as error:
             return story.failed(error)
         if context.json:
-            show.print_json(context, story.document | {"ok": True, "next": place.commands(story.three)})
+            context.print_json(story.document | {"ok": True, "next": place.commands(story.three)})
         else:
             story.print_next()
     return 0
@@ -137,7 +137,7 @@ class Teller:
 
     def __init__(self, *, quiet: bool) -> None:
         width = None if sys.stdout.isatty() else 80
-        self.console = Console(file=sys.stdout, highlight=False, width=width, quiet=quiet)
+        self.console = Console(file=sys.stdout, highlight=False, emoji=False, width=width, quiet=quiet)
         self.number = 0
 
     def heading(self, text: str, command: str = "") -> None:
@@ -318,7 +318,7 @@ class Story:
         """1, after saying what failed and where the log is."""
         context = self.place.context
         if context.json:
-            show.print_json(context, self.document | {"ok": False, "error": str(error), "log": str(self.place.log)})
+            context.print_json(self.document | {"ok": False, "error": str(error), "log": str(self.place.log)})
         context.err.print(f"the demo failed: {error}", style="red", markup=False)
         if self.place.log.exists():
             context.err.print(f"the worker's log: {self.place.log}", markup=False)

@@ -11,7 +11,6 @@ from typing import Any
 from backtrail.errors import UnknownName, UsageError
 from ledger.erase import Erasure
 from ledger.keyring import new_master, read_masters
-from producer import show
 from producer.campaign import whoami
 from producer.context import Context
 
@@ -41,7 +40,7 @@ def erase(context: Context, subject: str, *, migrations: Sequence[str], vacuum: 
     left = 0 if vacuum is False else ledger.scrub(None if vacuum else SMALL, keys_only=keys_only)
     document = asdict(done) | {"encrypted": sealing, "files_rewritten": left is None, "bytes_left": left}
     if context.json:
-        show.print_json(context, document)
+        context.print_json(document)
     else:
         _print(context, document)
     return 1 if done.again or done.nameless else 0
@@ -89,7 +88,7 @@ def new_key(context: Context, path: Path | None) -> int:
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror} ({error.filename})") from error
     if context.json:
-        show.print_json(context, {"file": str(path), "keys": len(masters) + 1})
+        context.print_json({"file": str(path), "keys": len(masters) + 1})
     else:
         after = (
             "restart every worker and application, then: backtrail keys rotate"
@@ -128,7 +127,7 @@ def rotate(context: Context) -> int:
                 break
             after = page.after
     if context.json:
-        show.print_json(context, {"wrapped": wrapped, "master": ledger.keyring.masters[0].name})
+        context.print_json({"wrapped": wrapped, "master": ledger.keyring.masters[0].name})
     else:
         context.out.print(
             f"{wrapped:,} keys are wrapped by the first master key; the others are of use for older backups only", markup=False

@@ -10,16 +10,10 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from producer.context import Context
 from producer.live import OUTCOMES, refusals, wave_words, worker_words
 
 WIDE = 1000
 """A width in which every table finds room."""
-
-
-def print_json(context: Context, document: Any) -> None:
-    """Prints one JSON document on standard output."""
-    context.out.print(json.dumps(document, ensure_ascii=False, indent=2, default=str), markup=False)
 
 
 def print_status(console: Console, documents: Sequence[dict[str, Any]]) -> None:

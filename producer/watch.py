@@ -191,4 +191,4 @@ def view_of(console: Console) -> Screen | Lines:
     if not console.is_terminal or console.is_dumb_terminal:
         return Lines(console)
     # A console of its own: ours writes lines of any length, and a live view has to know where they end.
-    return Screen(Console(file=console.file, highlight=False))
+    return Screen(Console(file=console.file, highlight=False, emoji=False))

@@ -167,7 +167,7 @@ def _open(context: Context, found: Any, order: Order, *, watch: bool, dry_run: b
         campaign = open_campaign(ledger, found, order, dry_run=dry_run)
     except DriftFound as error:
         if context.json:
-            show.print_json(context, {"campaign": None, "state": "refused", "reason": str(error), "drifted": error.drifted})
+            context.print_json({"campaign": None, "state": "refused", "reason": str(error), "drifted": error.drifted})
         else:
             for key, lines in error.drifted.items():
                 for line in lines:
@@ -182,7 +182,7 @@ def _open(context: Context, found: Any, order: Order, *, watch: bool, dry_run: b
             "dry_run": True,
             "total": campaign.total,
         }
-        show.print_json(context, document) if context.json else context.out.print(
+        context.print_json(document) if context.json else context.out.print(
             f"{campaign.total:,} entities would be rolled back, none has drifted"
         )
         return
@@ -198,7 +198,7 @@ def _tell(context: Context, campaign: Campaign, document: dict[str, Any] | None)
         others = ledger.campaigns.all(tx, states=UNFINISHED, migration=campaign.migration)
         failed = failures(ledger, tx, campaign) if document["failed"] else {"errors": {}, "failures": []}
     if context.json:
-        show.print_json(context, document | failed)
+        context.print_json(document | failed)
     else:
         show.print_status(context.out, [document])
         show.print_failures(context.out, failed)
@@ -216,7 +216,7 @@ def _forecast(context: Context, found: Any, order: Order, events: Path | None) -
     result = forecast(context.ledger, found, order, events)
     document = result.document(found.name)
     if context.json:
-        show.print_json(context, document)
+        context.print_json(document)
     else:
         for note in document["notes"]:
             if note["kind"] != "remark":

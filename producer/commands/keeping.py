@@ -12,7 +12,6 @@ import click
 from backtrail._version import __version__
 from backtrail.errors import UsageError
 from producer import checkpoint as checkpoints
-from producer import show
 from producer.commands.options import common, reason_option, verifier_option
 from producer.context import Context
 
@@ -58,7 +57,7 @@ def upgrade(context: Context) -> None:
     """Gives a ledger of an older version the form of this one; workers of older versions then stand back."""
     _, found = context.look(upgrade=True)
     if context.json:
-        show.print_json(context, {"ledger": found, "release": __version__})
+        context.print_json({"ledger": found, "release": __version__})
     else:
         context.out.print(f"the ledger has the form of {__version__}" if found else "there is no ledger yet: nothing to do")
 

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from backtrail.discovery import announced, find
-from producer import show
 from producer.campaign import whoami
 from producer.commands.options import common, parameters, reason_option
 from producer.context import Context
@@ -21,9 +20,7 @@ def migrations(context: Context) -> None:
     """The migrations that can be found by name."""
     found = [find(name) for name in sorted(announced())]
     if context.json:
-        show.print_json(
-            context, [{"name": one.name, "summary": one.summary, "requires": list(one.cls.requires)} for one in found]
-        )
+        context.print_json([{"name": one.name, "summary": one.summary, "requires": list(one.cls.requires)} for one in found])
         return
     for one in found:
         context.out.print(f"{one.name:<24} {one.summary}", markup=False)
@@ -41,7 +38,7 @@ def new(context: Context, name: str, documents: bool) -> None:
     documents = documents or (context.settings.database_url or "").startswith("mongodb")
     paths = scaffold.create(name, Path.cwd(), documents=documents)
     if context.json:
-        show.print_json(context, [str(path) for path in paths])
+        context.print_json([str(path) for path in paths])
         return
     for path in paths:
         context.out.print(f"created {path.name}", markup=False)
@@ -68,7 +65,7 @@ def expand(context: Context, migration: str, dry_run: bool, undo: bool, reason: 
     else:
         lines = [f"added {step}" for step in one.expand(by=whoami(), reason=reason)]
     if context.json:
-        show.print_json(context, {"migration": instance.name, "steps": lines})
+        context.print_json({"migration": instance.name, "steps": lines})
         return
     for line in lines or ["nothing to do"]:
         context.out.print(line, markup=False)
@@ -93,6 +90,6 @@ def grants(context: Context, migration: Sequence[str], params: Sequence[str], up
     store = context.answering() if url.startswith("postgresql") else None
     parts = granting.grants(url, needs, Roles(**names), store, update=update)
     if context.json:
-        show.print_json(context, granting.document(parts))
+        context.print_json(granting.document(parts))
     else:
         click.echo(granting.script(url, parts))

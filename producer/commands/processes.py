@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from producer import show
 from producer.commands.options import Command, common
 from producer.context import Context
 from producer.probes import demand_runnable
@@ -107,6 +106,6 @@ def sample(context: Context, migration: str, size: int) -> None:
     found = context.migration(migration)
     fill(context.ledger.store, found, size)
     if context.json:
-        show.print_json(context, {"migration": found.name, "size": size})
+        context.print_json({"migration": found.name, "size": size})
     else:
         context.out.print(f"sample data of {size:,} entities; next: backtrail expand {found.name}", markup=False)

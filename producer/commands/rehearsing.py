@@ -53,7 +53,7 @@ def rehearse(context: Context, migration: str, **given: Any) -> None:
             lambda done, total: progress.update(task, completed=done, total=total),
         )
     if context.json:
-        show.print_json(context, result.document())
+        context.print_json(result.document())
     else:
         _print(context.out, result)
     if not result.ok:
@@ -70,7 +70,7 @@ def compare(context: Context, campaign: str, file: Path) -> None:
     with context.ledger.store.transaction(write=False) as tx:
         result = comparison(context.ledger, tx, context.campaign(tx, campaign), predicted)
     if context.json:
-        show.print_json(context, result.document())
+        context.print_json(result.document())
     else:
         _print_comparison(context.out, result)
     if not result.ok:

@@ -10,7 +10,6 @@ import click
 from rich.console import Console
 
 from ledger.rejected import Rejection
-from producer import show
 from producer.commands.options import common
 from producer.context import Context
 from producer.crew import iso
@@ -41,7 +40,7 @@ def rejected(context: Context, clear: bool, limit: int) -> None:
     document = {"rejected": sum(faults.values()), "faults": faults, "latest": [_document(one) for one in latest]}
     if clear:
         document["cleared"] = cleared
-    show.print_json(context, document) if context.json else _print(context.out, document)
+    context.print_json(document) if context.json else _print(context.out, document)
 
 
 def _document(one: Rejection) -> dict[str, Any]:

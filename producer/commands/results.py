@@ -68,7 +68,7 @@ def verify(
             document = work.run(progress)
         if sealed is not None:
             document = checkpoints.with_finding(document, sealed.check(progress))
-    show.print_json(context, document) if context.json else show.print_findings(context.out, document)
+    context.print_json(document) if context.json else show.print_findings(context.out, document)
     sys.exit(0 if document["ok"] else 1)
 
 
@@ -81,7 +81,7 @@ def history(context: Context, migration: str, key: str) -> None:
     ledger = context.ledger
     with ledger.store.transaction(write=False) as tx:
         events = histories.history(ledger, tx, context.migration(migration).name, key)
-    show.print_json(context, events) if context.json else show.print_history(context.out, events)
+    context.print_json(events) if context.json else show.print_history(context.out, events)
 
 
 @click.command()
@@ -94,7 +94,7 @@ def notes(context: Context, migration: str, conflicts: bool, unmapped: bool) -> 
     kinds = ({"conflict"} if conflicts else set()) | ({"unmapped"} if unmapped else set())
     found = histories.notes(context.ledger, context.migration(migration).name, kinds or None)
     if context.json:
-        show.print_json(context, list(found))
+        context.print_json(list(found))
         return
     for note in found:
         rest = ", ".join(f"{name}: {value}" for name, value in note.items() if name not in ("key", "kind"))

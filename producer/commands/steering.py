@@ -74,7 +74,7 @@ def _move(context: Context, name: str, state: State, reason: str | None, options
         _persist(lambda: _settled(ledger, found))
     with ledger.store.transaction(write=False) as tx:
         document = status_documents(ledger, tx, [context.campaign(tx, name)])[0]
-    show.print_json(context, document) if context.json else show.print_status(context.out, [document])
+    context.print_json(document) if context.json else show.print_status(context.out, [document])
 
 
 def _settled(ledger: Ledger, campaign: Campaign) -> None:

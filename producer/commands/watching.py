@@ -12,14 +12,11 @@ import click
 from backtrail.errors import Retry, UnsuitableDatabase, UsageError
 from ledger.campaigns import UNFINISHED
 from ledger.ledger import Ledger
-from producer import show
 from producer.commands.options import common, watch_option
 from producer.context import Context, open_ledger
 from producer.crew import leader, refusals, workers
 from producer.failures import failures
 from producer.status import status as status_documents
-from producer.watch import watch as watch_one
-from producer.watch import watch_all
 
 
 @click.command()
@@ -32,8 +29,10 @@ def status(context: Context, campaign: str | None, watch: bool) -> None:
         _watch(context, campaign)
     documents, crew = _looked_up(context, campaign)
     if context.json:
-        show.print_json(context, {**documents[0], **crew} if campaign is not None else {"campaigns": documents, **crew})
+        context.print_json({**documents[0], **crew} if campaign is not None else {"campaigns": documents, **crew})
         return
+    from producer import show  # with rich, which --json does without
+
     show.print_status(context.out, documents)
     if campaign is not None:
         show.print_waves(context.out, documents[0])
@@ -44,13 +43,15 @@ def status(context: Context, campaign: str | None, watch: bool) -> None:
 
 
 def _watch(context: Context, campaign: str | None) -> None:
+    from producer.watch import watch, watch_all
+
     if campaign is None:
         watch_all(context)
         return
     with context.ledger.store.transaction(write=False) as tx:
         found = context.campaign(tx, campaign)
     if found.state in UNFINISHED:
-        watch_one(context, found.id)
+        watch(context, found.id)
 
 
 def _looked_up(context: Context, campaign: str | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
