@@ -58,6 +58,12 @@ CONF: dict[str, Any] = {
 }
 """Celery's settings; the reasons are in docs/operations.md."""
 
+NICENESS = 10
+"""How much more readily than others the processes that do the work give up a processor: to the application, to `status`, to their own feeder.
+
+Not the most there is: meanwhile they hold locks, for a time that they learn to keep short however slow they are.
+"""
+
 LAST_WORDS_S = 2.0
 """How long a worker that ends waits for its companion to take what it has to say."""
 
@@ -83,6 +89,7 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
             log.critical("a message is rejected: %s", error)
             raise Reject(str(error), requeue=False) from None
 
+    signals.worker_process_init.connect(_give_way, weak=False)
     Stop().watch()
     logging.getLogger("celery.app.trace").addFilter(_is_told)
     companion = Companion(settings, broker_url, app)
@@ -91,6 +98,10 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
     signals.worker_shutting_down.connect(companion.end_in_time, weak=False)
     signals.worker_shutdown.connect(companion.close, weak=False)
     return app
+
+
+def _give_way(**_: Any) -> None:
+    os.nice(NICENESS)
 
 
 def _is_told(record: logging.LogRecord) -> bool:

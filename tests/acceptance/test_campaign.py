@@ -40,6 +40,8 @@ def test_one_process_enqueues_and_another_migrates(alone: World) -> None:
         assert alone.dump(but=BESIDE) == migrated
         family = worker.family()
         assert len(family) >= 4  # the worker, its two processes and the companion
+        own = os.nice(0)
+        assert sum(one.nice() == own + 10 for one in family) == 2, "those that do the work give way, and nobody else"
         os.killpg(worker.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
         assert worker.process.wait(30) in (0, 1)  # 1 is what Celery answers to Ctrl-C
         assert "Traceback" not in worker.text
