@@ -7,6 +7,9 @@ TESTS  ?=
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+# The tests start a thousand commands, each of which would compile us anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test long lint format bench exactness tampering stateful faults faults-short mutation test-browser test-rabbitmq screenshot up clean
 
