@@ -24,8 +24,9 @@ from bench.machine import Meter
 from ledger.keyring import new_master
 from ledger.ledger import Ledger
 from ledger.verify import Verifier, cores
-from producer.campaign import Order, open_campaign
+from producer.campaign import open_campaign
 from producer.context import open_ledger
+from producer.order import Order
 from producer.processes import start_worker
 from tests import servers
 

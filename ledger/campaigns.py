@@ -58,19 +58,19 @@ class Campaign:
     source: str
     """Where the migration's code is found: a name, `package.module:Class` or `/path/to/file.py:Class`."""
     kind: Kind
-    state: State
-    options: dict[str, Any]
-    params: dict[str, Any]
-    key_types: tuple[str, ...]
-    fingerprint: str
-    total: int
-    null_keys: int
-    by: str
-    reason: str | None
-    halted: str | None
-    cursor: dict[str, Any]
-    fed: bool
-    opened_at: int
+    state: State = "open"
+    options: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    key_types: tuple[str, ...] = ()
+    fingerprint: str = ""
+    total: int = 0
+    null_keys: int = 0
+    by: str = ""
+    reason: str | None = None
+    halted: str | None = None
+    cursor: dict[str, Any] = field(default_factory=dict)
+    fed: bool = False
+    opened_at: int = 0
     started_at: int | None = None
     ended_at: int | None = None
     settled: dict[str, Any] = field(default_factory=dict)

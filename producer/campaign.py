@@ -5,55 +5,24 @@ from __future__ import annotations
 import getpass
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from backtrail.discovery import Found, find
-from backtrail.errors import BacktrailError, UnknownName, UsageError
-from backtrail.image import Image, Ref
+from backtrail.errors import UnknownName, UsageError
 from backtrail.keys import key_text, parse_key
 from backtrail.migration import Keys
-from backtrail.stores.base import Difference, Transaction
+from backtrail.stores.base import KeyCensus, Transaction
 from ledger.campaigns import GOING_BACK, UNFINISHED, Campaign, Kind
-from ledger.deleted import not_to_resurrect, told
-from ledger.entry import Head
-from ledger.history import back, expected, fold
-from ledger.integrity import flaw
-from ledger.journal import in_portions
 from ledger.keyring import is_token
-from ledger.later import written_later
 from ledger.ledger import Ledger
 from ledger.presence import milliseconds
 from ledger.subject import places_of
-from producer.sources import count, done_by
+from producer.drift import refuse_dependents, refuse_drift
+from producer.order import Order
+from producer.sources import count
 from producer.throttle import batch_size
 from producer.waves import bounds, cut
-
-PAGE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What somebody asks for."""
-
-    kind: Kind
-    only: Sequence[str] | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    params: dict[str, Any] = field(default_factory=dict)
-    reason: str | None = None
-    batch_size: int = 200
-
-
-class DriftFound(BacktrailError):
-    """A rollback that would overwrite later writes: which entities, and how their rows differ."""
-
-    def __init__(self, drifted: dict[str, list[str]]) -> None:
-        names = ", ".join(list(drifted)[:5]) + (" …" if len(drifted) > 5 else "")
-        super().__init__(
-            f"{len(drifted)} of the entities changed since they were migrated ({names}): --on-drift skip rolls back the others"
-        )
-        self.drifted = drifted
 
 
 def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool = False) -> Campaign:
@@ -83,40 +52,13 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
         _demand_owned(ledger, tx, found, order, keys, but=ended)
         keys = _without_erased(ledger, tx, found, keys)
     if order.kind == "rollback":
-        _refuse_dependents(ledger, found, order, keys)
+        refuse_dependents(ledger, found, order, keys)
     if order.kind == "rollback" and order.options.get("on_drift") != "skip":
-        _refuse_drift(ledger, found, order, keys)
+        refuse_drift(ledger, found, order, keys)
     if not dry_run:
         ledger.journal.remember(store, [store.shape(name) for name in found.cls.writes])
     with store.transaction(write=not dry_run) as tx:
-        campaign = Campaign(
-            id=0,
-            migration=found.name,
-            source=found.source,
-            kind=order.kind,
-            state="open",
-            options={
-                **order.options,
-                **requirements(ledger, tx, found, order),
-                "batch_size": order.batch_size,
-                "only": keys is not None,
-                **({} if places_of(found.cls) == [0] else {"subject": places_of(found.cls)}),
-                **({"nulls": dict(census.nulls)} if census.nulls else {}),
-            },
-            params=order.params,
-            key_types=census.types,
-            fingerprint=found.fingerprint,
-            total=0 if keys is None else len(keys),
-            null_keys=census.null,
-            by=whoami(),
-            reason=order.reason,
-            halted=None,
-            cursor={},
-            fed=keys is not None,
-            opened_at=milliseconds(tx),
-        )
-        if keys is None:
-            campaign = replace(campaign, total=_total(ledger, tx, campaign, census.total))
+        campaign = _ordered(ledger, tx, found, order, keys, census)
         if dry_run:
             return campaign
         campaign = ledger.campaigns.open(tx, _in_waves(campaign))
@@ -126,6 +68,36 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
         if ended is not None:
             _end(ledger, tx, ended, campaign)
     return campaign
+
+
+def _ordered(
+    ledger: Ledger, tx: Transaction, found: Found, order: Order, keys: Sequence[str] | None, census: KeyCensus
+) -> Campaign:
+    """The campaign that is to be opened, without its number."""
+    places = places_of(found.cls)
+    campaign = Campaign(
+        id=0,
+        migration=found.name,
+        source=found.source,
+        kind=order.kind,
+        options={
+            **order.options,
+            **requirements(ledger, tx, found, order),
+            "batch_size": order.batch_size,
+            "only": keys is not None,
+            **({} if places == [0] else {"subject": places}),
+            **({"nulls": dict(census.nulls)} if census.nulls else {}),
+        },
+        params=order.params,
+        key_types=census.types,
+        fingerprint=found.fingerprint,
+        null_keys=census.null,
+        by=whoami(),
+        reason=order.reason,
+        fed=keys is not None,
+        opened_at=milliseconds(tx),
+    )
+    return replace(campaign, total=len(keys) if keys is not None else _total(ledger, tx, campaign, census.total))
 
 
 def _in_waves(campaign: Campaign) -> Campaign:
@@ -320,99 +292,3 @@ def _demand_required(ledger: Ledger, found: Found, order: Order) -> None:
 
 def _places(keys: Sequence[Keys]) -> list[tuple[str, tuple[str, ...]]]:
     return [(one.table, one.columns) for one in keys]
-
-
-# -- rollback: nothing is overwritten ---------------------------------------------------------------------------------
-
-
-def _refuse_dependents(ledger: Ledger, found: Found, order: Order, keys: Sequence[str] | None) -> None:
-    """Nothing, where no migration that requires this one stands on what would be taken back."""
-    with ledger.store.transaction(write=False) as tx:
-        opened = ledger.campaigns.all(tx)
-        dependents = {one.migration: one for one in opened if found.name in one.options.get("requires", ())}
-        for name, campaign in dependents.items():
-            standing = 0
-            if found.name in campaign.options["requires_each"]:
-                for heads in _chosen(ledger, tx, found, order, keys):
-                    others = ledger.journal.heads(tx, name, [head.key for head in heads], lock=False)
-                    standing += sum(head.state == "migrated" for head in others.values())
-            else:
-                standing = ledger.journal.count(tx, name).get("migrated", 0)
-            if standing:
-                raise UsageError(
-                    f"{name} requires {found.name}, and {standing} entities of it are migrated: `backtrail rollback {name}` comes first"
-                )
-
-
-def _refuse_drift(ledger: Ledger, found: Found, order: Order, keys: Sequence[str] | None) -> None:
-    drifted: dict[str, list[str]] = {}
-    types, resurrect = ledger.store.census(found.cls).types, bool(order.options.get("resurrect"))
-    with ledger.store.transaction(write=False) as tx:
-        for heads in _chosen(ledger, tx, found, order, keys):
-            for some in in_portions(partial(find_drift, ledger, tx, found, types, resurrect=resurrect), heads):
-                drifted |= some
-    if drifted:
-        raise DriftFound(drifted)
-
-
-def find_drift(
-    ledger: Ledger, tx: Transaction, migration: Found, types: Sequence[str], heads: Sequence[Head], *, resurrect: bool = False
-) -> dict[str, list[str]]:
-    """Of migrated entities, those that cannot go back, and why: every differing column, or who wrote the row since."""
-    events = ledger.journal.events(tx, [head.id for head in heads if head.id is not None])
-    found = {
-        head.key: [f"its ledger is not what was appended: {wrong}"]
-        for head in heads
-        if (wrong := flaw(head, events[head.id or 0]))
-    }
-    # The worker says of one that was erased that it was: there is nothing to compare.
-    sound = [head for head in heads if head.key not in found and not head.erased]
-    changes = {head.key: fold(events[head.id or 0]).changes for head in sound}
-    wanted = {key: expected(of_key) for key, of_key in changes.items()}
-    live = tx.fetch([ref for rows in wanted.values() for ref in rows], lock=False)
-    for head in sound:
-        rows = {ref: image for ref, image in wanted[head.key].items() if ref in live or not resurrect}
-        lines = [line for ref, image in rows.items() for line in _drift(ledger, tx, head, ref, image, live.get(ref))]
-        if lines:
-            found[head.key] = lines
-    if not resurrect:
-        left = [head.key for head in sound if head.key not in found]
-        steps = [back(changes[key], live) for key in left]
-        gone = not_to_resurrect(ledger.store, tx, migration.cls, [parse_key(key, types) for key in left], steps)
-        found |= {left[at]: [told(migration.cls)] for at in gone}
-    return found
-
-
-def _drift(ledger: Ledger, tx: Transaction, head: Head, ref: Ref, left: Image | None, live: Image | None) -> list[str]:
-    differences = ledger.store.differences(left, live)
-    where = f"{ref.table} {ledger.store.show_key(ref)}" if differences else ""
-    other = written_later(ledger, tx, head, ref, left, live) if differences else None
-    if other is not None:
-        return [f"{where}: written since by {other.migration}: roll that back first"]
-    if differences and left is None:
-        return [f"{where}: this key was taken again by a new row: delete that first, or give it another key"]
-    if differences and live is None:
-        return [f"{where}: this row was deleted since, and only --resurrect brings it back"]
-    return [f"{where}: {one.column}: {_became(one)}" for one in differences]
-
-
-def _became(one: Difference) -> str:
-    if one.schema:
-        return f"this column {one.schema}: make it what it was"
-    return f"{one.expected!r} became {one.found!r}"
-
-
-def _chosen(ledger: Ledger, tx: Transaction, found: Found, order: Order, keys: Sequence[str] | None) -> Iterable[list[Head]]:
-    """The migrated entities that the rollback would take back, in pages."""
-    if keys is not None:
-        for at in range(0, len(keys), PAGE):
-            heads = ledger.journal.heads(tx, found.name, keys[at : at + PAGE], lock=False)
-            yield [head for head in heads.values() if head.state == "migrated"]
-        return
-    other = order.options.get("campaign")
-    after = 0
-    while page := ledger.journal.page(tx, found.name, after, PAGE):
-        after = page[-1].id or 0
-        migrated = [head for head in page if head.state == "migrated"]
-        own = None if other is None else done_by(ledger, tx, int(other), migrated)
-        yield [head for head in migrated if own is None or head.id in own]

@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(f"backtrail: {error.format_message()} (see {where} --help)", err=True)
         sys.exit(2)
     except BacktrailError as error:
-        from producer.campaign import DriftFound
+        from producer.drift import DriftFound
 
         click.echo(f"backtrail: {error}", err=True)
         sys.exit(1 if isinstance(error, (DriftFound, Quarantine)) else 2)

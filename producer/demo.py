@@ -30,9 +30,10 @@ from backtrail.stores.sql import SqlStore
 from ledger.expansion import expansion
 from ledger.verify import Verifier
 from producer import history
-from producer.campaign import Order, open_campaign, whoami
+from producer.campaign import open_campaign, whoami
 from producer.context import Context
 from producer.failures import failures
+from producer.order import Order
 from producer.processes import kept_worker
 from producer.proof import digests, together
 from producer.watch import watch

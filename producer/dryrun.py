@@ -22,7 +22,8 @@ from ledger.entry import Head
 from ledger.ledger import Ledger
 from ledger.state import action
 from ledger.subject import subject_of
-from producer.campaign import Order, demand_known, requirements
+from producer.campaign import demand_known, requirements
+from producer.order import Order
 from producer.prediction import SHIFT, Decided, Prediction
 from producer.sources import in_sample, is_null
 
@@ -150,25 +151,7 @@ def examined(ledger: Ledger, found: Found, order: Order) -> tuple[Found, KeyCens
 
 def imagined(found: Found, options: dict[str, Any]) -> Campaign:
     """A campaign that is opened nowhere, and newer than all others."""
-    return Campaign(
-        id=2**62,
-        migration=found.name,
-        source=found.source,
-        kind="migrate",
-        state="open",
-        options=options,
-        params={},
-        key_types=(),
-        fingerprint=found.fingerprint,
-        total=0,
-        null_keys=0,
-        by="",
-        reason=None,
-        halted=None,
-        cursor={},
-        fed=True,
-        opened_at=0,
-    )
+    return Campaign(2**62, found.name, found.source, "migrate", options=options, fingerprint=found.fingerprint)
 
 
 def _ready(

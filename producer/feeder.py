@@ -19,9 +19,10 @@ from ledger.campaigns import GOING, SETTLED, Batch, Campaign
 from ledger.ledger import Ledger
 from ledger.presence import LEASE_MS, Worker, milliseconds
 from ledger.progress import Progress
-from producer.campaign import Order, open_campaign
+from producer.campaign import open_campaign
 from producer.code import Codes
 from producer.gate import Inspection
+from producer.order import Order
 from producer.queue import Queue
 from producer.sources import looks_again, next_page
 from producer.throttle import Throttle, batch_size

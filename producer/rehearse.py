@@ -21,8 +21,9 @@ from ledger.campaigns import Campaign
 from ledger.entry import Head
 from ledger.ledger import Ledger
 from ledger.state import action
-from producer.campaign import Order, requirements
+from producer.campaign import requirements
 from producer.dryrun import examined, imagined
+from producer.order import Order
 from producer.processes import environment_of
 from producer.sources import in_sample, is_null
 

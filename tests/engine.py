@@ -34,8 +34,9 @@ from ledger.campaigns import Campaign
 from ledger.event import Event
 from ledger.keyring import Keyring, read_masters
 from ledger.ledger import Ledger
-from producer.campaign import Order, open_campaign
+from producer.campaign import open_campaign
 from producer.feeder import Feeder
+from producer.order import Order
 from producer.status import status
 from tests.vocabulary import Vocabulary
 from worker import runtime, tasks

@@ -218,25 +218,8 @@ class Stage:
 
 
 def _imagined(found: Found, kind: Kind, number: int, order: dict[str, Any]) -> Campaign:
-    return Campaign(
-        id=number,
-        migration=found.name,
-        source=found.source,
-        kind=kind,
-        state="running",
-        options=order["options"],
-        params=order["params"],
-        key_types=tuple(order["key_types"]),
-        fingerprint=found.fingerprint,
-        total=0,
-        null_keys=0,
-        by="",
-        reason=None,
-        halted=None,
-        cursor={},
-        fed=True,
-        opened_at=0,
-    )
+    asked = {"options": order["options"], "params": order["params"], "key_types": tuple(order["key_types"])}
+    return Campaign(number, found.name, found.source, kind, "running", fingerprint=found.fingerprint, **asked)
 
 
 def _stage(order: dict[str, Any]) -> Stage:

@@ -12,7 +12,7 @@ import click
 from backtrail.errors import UsageError
 from ledger.campaigns import UNFINISHED, Campaign
 from producer import show
-from producer.campaign import DriftFound, Order, open_campaign
+from producer.campaign import open_campaign
 from producer.commands.options import (
     Share,
     batch_option,
@@ -25,8 +25,10 @@ from producer.commands.options import (
     watch_option,
 )
 from producer.context import Context
+from producer.drift import DriftFound
 from producer.dryrun import forecast
 from producer.failures import failures
+from producer.order import Order
 from producer.probes import demand_runnable
 from producer.status import status as status_documents
 from producer.throttle import parse_rate

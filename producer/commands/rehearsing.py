@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from producer import show
-from producer.campaign import Order
 from producer.commands.options import Share, batch_option, chosen_keys, common, only_from_option, only_option, parameters
 from producer.compare import STATES, Comparison, Predicted
 from producer.compare import compare as comparison
 from producer.context import Context
+from producer.order import Order
 from producer.rehearse import Rehearsed
 from producer.rehearse import rehearse as rehearsal
 

@@ -15,7 +15,8 @@ from backtrail.errors import UsageError
 from backtrail.stores import open_store
 from ledger.expansion import expansion
 from ledger.ledger import Ledger
-from producer.campaign import Order, open_campaign
+from producer.campaign import open_campaign
+from producer.order import Order
 from tests.engine import Engine
 from tests.processes import Place
 

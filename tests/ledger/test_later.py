@@ -9,7 +9,7 @@ import pytest
 from backtrail import Keys, Migration, Rows
 from backtrail.image import Ref
 from ledger.later import standing_on
-from producer.campaign import DriftFound
+from producer.drift import DriftFound
 from tests.engine import Engine, migration
 from tests.ledger.bodies import fields_of, open_body
 

@@ -17,7 +17,8 @@ from ledger import verify
 from ledger.ledger import Ledger
 from ledger.processes import Raised
 from ledger.verify import Verifier
-from producer.campaign import Order, open_campaign
+from producer.campaign import open_campaign
+from producer.order import Order
 from producer.sources import Chosen
 from tests.engine import Engine
 

@@ -13,9 +13,9 @@ import pytest
 from backtrail import Keys, Migration, Rows
 from backtrail.errors import UsageError
 from ledger.erase import Erasure
-from producer.campaign import Order
 from producer.compare import Comparison, Predicted, compare
 from producer.dryrun import forecast
+from producer.order import Order
 from tests.engine import Engine, migration
 from tests.untouched import everything
 

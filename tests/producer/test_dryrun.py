@@ -11,8 +11,8 @@ import pytest
 
 from backtrail import Keys, Migration, Rows
 from backtrail.errors import Halt, ImpureMigration, UsageError
-from producer.campaign import Order
 from producer.dryrun import forecast
+from producer.order import Order
 from tests.engine import Engine, migration
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from backtrail.discovery import Found, find
 from backtrail.errors import UsageError
-from producer.campaign import Order
 from producer.dryrun import examined, imagined
+from producer.order import Order
 from producer.rehearse import Rehearsed, batches, rehearse
 from tests.engine import Engine
 from tests.processes import Place

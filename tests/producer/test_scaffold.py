@@ -17,7 +17,8 @@ from backtrail.migration import validate
 from ledger.expansion import expansion
 from ledger.verify import Verifier
 from producer import scaffold
-from producer.campaign import Order, open_campaign
+from producer.campaign import open_campaign
+from producer.order import Order
 from tests.engine import Engine
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from ledger.checkpoint import read_checkpoint
 from ledger.erase import Erasure
 from ledger.keyring import new_master
 from ledger.verify import Verifier
-from producer.campaign import DriftFound
+from producer.drift import DriftFound
 from tests.ledger.sealing import KEY, compared, seal
 from tests.stateful import campaigns
 from tests.stateful.drawn import USERS, Edit, deliveries, edits, fact, meanwhile, note, person, several, sizes, users

@@ -8,7 +8,7 @@ import pytest
 
 from backtrail import Keys, Rows
 from ledger.deleted import told
-from producer.campaign import DriftFound
+from producer.drift import DriftFound
 from tests.engine import Engine, migration
 
 SKIP = {"on_drift": "skip", "from": "streams"}

@@ -9,7 +9,7 @@ import pytest
 
 from backtrail import Keys, Rows
 from backtrail.errors import UsageError
-from producer.campaign import DriftFound
+from producer.drift import DriftFound
 from tests.engine import Engine, migration
 
 

@@ -1,0 +1,132 @@
+"""Before a rollback is opened: nothing of what others wrote since, or built on it, may be overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from backtrail.discovery import Found
+from backtrail.errors import BacktrailError, UsageError
+from backtrail.image import Image, Ref
+from backtrail.keys import parse_key
+from backtrail.stores.base import Difference, Transaction
+from ledger.deleted import not_to_resurrect, told
+from ledger.entry import Head
+from ledger.history import back, expected, fold
+from ledger.integrity import flaw
+from ledger.journal import in_portions
+from ledger.later import written_later
+from ledger.ledger import Ledger
+from producer.order import Order
+from producer.sources import done_by
+
+PAGE = 1000
+
+
+class DriftFound(BacktrailError):
+    """A rollback that would overwrite later writes: which entities, and how their rows differ."""
+
+    def __init__(self, drifted: dict[str, list[str]]) -> None:
+        names = ", ".join(list(drifted)[:5]) + (" …" if len(drifted) > 5 else "")
+        super().__init__(
+            f"{len(drifted)} of the entities changed since they were migrated ({names}): --on-drift skip rolls back the others"
+        )
+        self.drifted = drifted
+
+
+def refuse_dependents(ledger: Ledger, found: Found, order: Order, keys: Sequence[str] | None) -> None:
+    """Nothing, where no migration that requires this one stands on what would be taken back."""
+    with ledger.store.transaction(write=False) as tx:
+        opened = ledger.campaigns.all(tx)
+        dependents = {one.migration: one for one in opened if found.name in one.options.get("requires", ())}
+        for name, campaign in dependents.items():
+            standing = 0
+            if found.name in campaign.options["requires_each"]:
+                for heads in _chosen(ledger, tx, found, order, keys):
+                    others = ledger.journal.heads(tx, name, [head.key for head in heads], lock=False)
+                    standing += sum(head.state == "migrated" for head in others.values())
+            else:
+                standing = ledger.journal.count(tx, name).get("migrated", 0)
+            if standing:
+                raise UsageError(
+                    f"{name} requires {found.name}, and {standing} entities of it are migrated: `backtrail rollback {name}` comes first"
+                )
+
+
+def refuse_drift(ledger: Ledger, found: Found, order: Order, keys: Sequence[str] | None) -> None:
+    """Nothing, where nothing was written since to what would be taken back.
+
+    Raises:
+        DriftFound: something was.
+    """
+    drifted: dict[str, list[str]] = {}
+    types, resurrect = ledger.store.census(found.cls).types, bool(order.options.get("resurrect"))
+    with ledger.store.transaction(write=False) as tx:
+        for heads in _chosen(ledger, tx, found, order, keys):
+            for some in in_portions(partial(find_drift, ledger, tx, found, types, resurrect=resurrect), heads):
+                drifted |= some
+    if drifted:
+        raise DriftFound(drifted)
+
+
+def find_drift(
+    ledger: Ledger, tx: Transaction, migration: Found, types: Sequence[str], heads: Sequence[Head], *, resurrect: bool = False
+) -> dict[str, list[str]]:
+    """Of migrated entities, those that cannot go back, and why: every differing column, or who wrote the row since."""
+    events = ledger.journal.events(tx, [head.id for head in heads if head.id is not None])
+    found = {
+        head.key: [f"its ledger is not what was appended: {wrong}"]
+        for head in heads
+        if (wrong := flaw(head, events[head.id or 0]))
+    }
+    # The worker says of one that was erased that it was: there is nothing to compare.
+    sound = [head for head in heads if head.key not in found and not head.erased]
+    changes = {head.key: fold(events[head.id or 0]).changes for head in sound}
+    wanted = {key: expected(of_key) for key, of_key in changes.items()}
+    live = tx.fetch([ref for rows in wanted.values() for ref in rows], lock=False)
+    for head in sound:
+        rows = {ref: image for ref, image in wanted[head.key].items() if ref in live or not resurrect}
+        lines = [line for ref, image in rows.items() for line in _drift(ledger, tx, head, ref, image, live.get(ref))]
+        if lines:
+            found[head.key] = lines
+    if not resurrect:
+        left = [head.key for head in sound if head.key not in found]
+        steps = [back(changes[key], live) for key in left]
+        gone = not_to_resurrect(ledger.store, tx, migration.cls, [parse_key(key, types) for key in left], steps)
+        found |= {left[at]: [told(migration.cls)] for at in gone}
+    return found
+
+
+def _drift(ledger: Ledger, tx: Transaction, head: Head, ref: Ref, left: Image | None, live: Image | None) -> list[str]:
+    differences = ledger.store.differences(left, live)
+    where = f"{ref.table} {ledger.store.show_key(ref)}" if differences else ""
+    other = written_later(ledger, tx, head, ref, left, live) if differences else None
+    if other is not None:
+        return [f"{where}: written since by {other.migration}: roll that back first"]
+    if differences and left is None:
+        return [f"{where}: this key was taken again by a new row: delete that first, or give it another key"]
+    if differences and live is None:
+        return [f"{where}: this row was deleted since, and only --resurrect brings it back"]
+    return [f"{where}: {one.column}: {_became(one)}" for one in differences]
+
+
+def _became(one: Difference) -> str:
+    if one.schema:
+        return f"this column {one.schema}: make it what it was"
+    return f"{one.expected!r} became {one.found!r}"
+
+
+def _chosen(ledger: Ledger, tx: Transaction, found: Found, order: Order, keys: Sequence[str] | None) -> Iterable[list[Head]]:
+    """The migrated entities that the rollback would take back, in pages."""
+    if keys is not None:
+        for at in range(0, len(keys), PAGE):
+            heads = ledger.journal.heads(tx, found.name, keys[at : at + PAGE], lock=False)
+            yield [head for head in heads.values() if head.state == "migrated"]
+        return
+    other = order.options.get("campaign")
+    after = 0
+    while page := ledger.journal.page(tx, found.name, after, PAGE):
+        after = page[-1].id or 0
+        migrated = [head for head in page if head.state == "migrated"]
+        own = None if other is None else done_by(ledger, tx, int(other), migrated)
+        yield [head for head in migrated if own is None or head.id in own]
