@@ -12,6 +12,7 @@ import linecache
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -137,16 +138,23 @@ def _load_file(path: Path, *, fresh: bool) -> ModuleType:
     folder = str(path.parent)
     if folder not in sys.path:
         sys.path.append(folder)  # last, so that nothing beside the file hides a package that Backtrail needs
-    # Neither the file nor its neighbours go through cached bytecode, which is known by size and second only.
-    quiet, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), vars(module))  # noqa: S102 -- the author's file, which somebody named
+        with _no_bytecode():
+            exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), vars(module))  # noqa: S102 -- the author's file, which somebody named
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise _unloadable(str(path), error) from error
-    finally:
-        sys.dont_write_bytecode = quiet
     return module
+
+
+@contextmanager
+def _no_bytecode() -> Iterator[None]:
+    """In the block, no file's bytecode is kept: it is known by size and second only, and an author's file changes faster."""
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = kept
 
 
 def _forget(name: str) -> None:
@@ -222,7 +230,8 @@ def fingerprint(module: ModuleType) -> str:
     """
     code = _codes.get(module.__name__)
     if code is None or code.module is not module:
-        code = _codes[module.__name__] = _code(module)
+        with _no_bytecode():  # a module of which a name is asked is loaded for it
+            code = _codes[module.__name__] = _code(module)
     return code.digest
 
 

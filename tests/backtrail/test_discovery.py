@@ -339,8 +339,9 @@ def test_a_file_that_cannot_be_loaded_afresh_leaves_no_ruin(tmp_path: Path) -> N
     assert find(str(path)).cls.answer == 5  # type: ignore[attr-defined]
 
 
-def test_looking_leaves_nothing_in_the_authors_folder(tmp_path: Path) -> None:
-    """No bytecode is written beside the author's files."""
+def test_looking_leaves_nothing_in_the_authors_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No bytecode is written beside the author's files, whatever the environment says of bytecode."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     path = project(tmp_path)
     find(str(path))
     assert not list(tmp_path.rglob("__pycache__"))
