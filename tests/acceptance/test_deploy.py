@@ -14,18 +14,19 @@ from tests.servers import until
 
 @pytest.mark.long
 def test_what_takes_too_long_is_given_back(alone_postgres: World, broker: str) -> None:
-    """A batch of minutes is abandoned uncommitted: after the soft end's time, at once when told twice, and by SIGQUIT; another worker does it."""
+    """A batch of minutes is abandoned uncommitted: after the soft end's time, at once when told twice, by a second Ctrl-C, and by SIGQUIT; another worker does it."""
     world = alone_postgres.at(broker)
     before = begun(world, 4, 2, STUCK)
     with redis.Redis.from_url(broker) as client:
-        for how in ("once", "twice", "quit"):
+        for how in ("once", "twice", "interrupted", "quit"):
             with world.place.worker(how, STUCK="1") as worker:
                 until(lambda w=worker: w.text.count(" received") == 2, what="two messages in hand")
                 assert client.hlen("unacked") == 2
-                if how == "twice":
-                    worker.process.send_signal(signal.SIGTERM)
+                told = {"quit": signal.SIGQUIT, "interrupted": signal.SIGINT}.get(how, signal.SIGTERM)
+                if how in {"twice", "interrupted"}:
+                    worker.process.send_signal(told)
                     worker.says("Warm shutdown")
-                assert worker.end(signal.SIGQUIT if how == "quit" else signal.SIGTERM) == 0
+                assert worker.end(told) == 0
                 # A feeder that has just begun to lead may have sent some a second time.
                 assert (client.llen("bt") >= 2, client.hlen("unacked")) == (True, 0)
     assert world.people() == []
