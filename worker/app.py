@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import threading
+from pathlib import Path
 from typing import Any
 
 from billiard import current_process
@@ -90,6 +91,7 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
             raise Reject(str(error), requeue=False) from None
 
     signals.worker_process_init.connect(_give_way, weak=False)
+    signals.worker_init.connect(_session_gives_way, weak=False)
     Stop().watch()
     logging.getLogger("celery.app.trace").addFilter(_is_told)
     companion = Companion(settings, broker_url, app)
@@ -102,6 +104,13 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
 
 def _give_way(**_: Any) -> None:
     os.nice(NICENESS)
+
+
+def _session_gives_way(**_: Any) -> None:
+    # Where Linux shares the processors out by session, niceness counts inside each only; whoever leads one can make it nice as a whole (sched(7)).
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def _is_told(record: logging.LogRecord) -> bool:

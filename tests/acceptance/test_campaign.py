@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +43,8 @@ def test_one_process_enqueues_and_another_migrates(alone: World) -> None:
         assert len(family) >= 4  # the worker, its two processes and the companion
         own = os.nice(0)
         assert sum(one.nice() == own + 10 for one in family) == 2, "those that do the work give way, and nobody else"
+        shares = Path(f"/proc/{worker.pid}/autogroup")
+        assert not shares.exists() or shares.read_text().endswith(" nice 10\n"), "and so does their session"
         os.killpg(worker.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
         assert worker.process.wait(30) == 0
         assert "Traceback" not in worker.text
