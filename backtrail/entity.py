@@ -7,6 +7,7 @@ import json
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NoReturn
 
 from backtrail import ids
@@ -35,7 +36,11 @@ class Record(ABC):
 
     @abstractmethod
     def value(self, name: str) -> Any:
-        """The Python value of a field, made anew, `Opaque` where Python has none."""
+        """The Python value of a field, made anew, `Opaque` where Python has none.
+
+        Raises:
+            KeyError: the row has no such field.
+        """
 
     @abstractmethod
     def image(self) -> Image:
@@ -75,11 +80,12 @@ class Row(Mapping[str, Any]):
         values = self._values
         if name in values:
             return values[name]
-        if not self._record.has(name):
-            if self.columns is not None:
-                raise self.unknown(name)
-            raise KeyError(name)  # documents lack fields rightly
-        value = values[name] = self._record.value(name)
+        try:
+            value = values[name] = self._record.value(name)
+        except KeyError:
+            if self.columns is None or self._record.has(name):
+                raise  # documents lack fields rightly
+            raise self.unknown(name) from None
         return value
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -88,7 +94,10 @@ class Row(Mapping[str, Any]):
         values = self._values
         if name in values:
             return values[name]
-        return self[name] if self._record.has(name) else default
+        if not self._record.has(name):
+            return default
+        value = values[name] = self._record.value(name)
+        return value
 
     def unknown(self, name: str) -> UnknownColumn:
         """The answer to a name that is no column of this row."""
@@ -327,11 +336,11 @@ class Entity:
 
     def new_uuid(self, *label: Any, of: str | None = None) -> uuid.UUID:
         """The UUID that this migration, entity and label have on every run; `of` names a required migration whose id this is."""
-        return ids.new_uuid(self._of(of), key_text(self._key), _plain(label))
+        return ids.new_uuid(self._of(of), self._key_text, _plain(label))
 
     def new_object_id(self, *label: Any, of: str | None = None) -> Any:
         """The ObjectId that this migration, entity and label have on every run; `of` names a required migration whose id this is."""
-        return ids.new_object_id(self._of(of), key_text(self._key), _plain(label))
+        return ids.new_object_id(self._of(of), self._key_text, _plain(label))
 
     def conflict(self, field: str, values: Any, chosen: Any, **where: Any) -> None:
         """Notes that a field had several values, and which was chosen."""
@@ -356,6 +365,10 @@ class Entity:
         raise RecallNeeded(label, digest, lambda: function(*args, **kwargs))
 
     # -- inside ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _key_text(self) -> str:
+        return key_text(self._key)
 
     def _create(self, table: str, values: dict[str, Any]) -> NewRow:
         row = NewRow(table, values, len(self._decision.changes))
@@ -400,7 +413,7 @@ class Entity:
 
     def _columns_exist(self, table: str, names: Any) -> None:
         columns = self._tables.get(table)
-        if columns is None:
+        if columns is None or (isinstance(columns, frozenset) and columns.issuperset(names)):
             return
         for name in names:
             if name not in columns:
@@ -417,6 +430,8 @@ class Entity:
 
 def _plain(label: tuple[Any, ...]) -> tuple[Any, ...]:
     """The label with a row in it named by its key: as text, all rows of a table are alike."""
+    if {NewRow, Row}.isdisjoint(map(type, label)):
+        return label
     if any(isinstance(part, NewRow) for part in label):
         raise AuthorMistake(
             "an id cannot be made of a new row, whose key may not be known yet: make it of what tells the row apart"

@@ -87,11 +87,13 @@ def jsonable(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, str):
+        if value.isascii():
+            return str(value)
         # A lone surrogate, which JSON text can spell, has no bytes that a database would take.
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):  # most are dicts, which is told at once
         return {jsonable(str(key)): jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [jsonable(item) for item in value]

@@ -98,6 +98,8 @@ def type_of(value: object) -> KeyType:
 
 def part_text(value: object) -> str:
     """One value of a key as plain text."""
+    if type(value) is str:
+        return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (bytes, bytearray)):
@@ -119,7 +121,7 @@ def _json_part(value: object) -> object:
 
 def key_text(key: object) -> str:
     """The key as the program prints it and the ledger names its stream."""
-    if isinstance(key, (tuple, list)):
+    if type(key) is not str and isinstance(key, (tuple, list)):
         return json.dumps([_json_part(part) for part in key], ensure_ascii=False, separators=(",", ":"))
     return part_text(key)
 

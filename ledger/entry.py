@@ -9,8 +9,7 @@ from backtrail.image import Written
 from ledger.event import Event, genesis, origin
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """Where a stream stands: its last version and hash, the entity's state, and the campaign of its last job."""
 
     migration: str

@@ -230,14 +230,13 @@ class Erasure:
             if keyring.token(head.migration, self.subject) != head.key or not head.secret:
                 self.done.nameless += 1
                 return
-            head = replace(head, key=self.subject)
+            head = head._replace(key=self.subject)
         events = journal.events(tx, [stream])[stream]
         opened = [event for event in events if event.body[:1] == bytes([OPEN])]
         journal.redact(tx, stream, {event.version: bytes([REDACTED]) + commitment(head.secret, event.body) for event in opened})
         token = keyring.token(head.migration, head.key)
         journal.forget_recalls(tx, head.migration, [head.key, token])
-        left = replace(
-            self._as_events_say(head, events),
+        left = self._as_events_say(head, events)._replace(
             secret=b"",
             place=token,
             # By it whoever comes with the name again is told that this was done.
@@ -258,7 +257,7 @@ class Erasure:
         if not events or not state:
             return head
         last = events[-1]
-        return replace(head, state=state, failed=failed, campaign=last.campaign, version=max(head.version, last.version))
+        return head._replace(state=state, failed=failed, campaign=last.campaign, version=max(head.version, last.version))
 
 
 def without(value: Any, names: Sequence[str]) -> Any:

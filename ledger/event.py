@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from backtrail.image import Image, Ref, Shape
@@ -95,11 +96,14 @@ class Content(NamedTuple):
 
 def pack(content: Content) -> bytes:
     """The open body that says this."""
-    key = None if content.key is None else _bytes(content.key)
-    image = content.after if content.after is not None else content.before
-    fields = (content.before, content.after, None if content.data is None else _bytes(content.data))
-    name = b"=" if key is not None and image is not None and _first_cell(image) == key else _field(key)
-    return b"\1" + name + b"".join([_field(field) for field in fields])
+    key, before, after, data = content
+    if key is None:
+        name = b"-"
+    else:
+        name, image = _bytes(key), before if after is None else after
+        name = b"=" if image is not None and _first_cell(image) == name else b"%d:%b," % (len(name), name)
+    text = None if data is None else _bytes(data)
+    return b"\1%b%b%b%b" % (name, _field(before), _field(after), _field(text))
 
 
 def unpack(body: bytes) -> Content:
@@ -142,16 +146,18 @@ def commitment(secret: bytes, body: bytes) -> bytes:
 
 def digest(previous: bytes, event: Event, secret: bytes) -> bytes:
     """The hash of an event that follows one with the hash `previous`, in a stream with that secret: 32 bytes."""
-    fields = (
-        previous,
-        b"%d" % event.version,
-        event.kind.encode(),
-        b"%d" % event.campaign,
-        b"%d" % event.at,
-        None if event.shape is None else event.shape.digest,
-        commitment(secret, event.body),
-    )
-    return hashlib.sha256(b"".join([b"-" if field is None else b"%d:%b," % (len(field), field) for field in fields])).digest()
+    version, shape = b"%d" % event.version, event.shape
+    common = _common(event.kind, event.campaign, event.at, None if shape is None else shape.digest)
+    body = commitment(secret, event.body)
+    return hashlib.sha256(
+        b"%d:%b,%d:%b,%b%d:%b," % (len(previous), previous, len(version), version, common, len(body), body)
+    ).digest()
+
+
+@lru_cache(maxsize=1024)
+def _common(kind: str, campaign: int, at: int, shape: bytes | None) -> bytes:
+    """What the hashes of all events of one kind have in common that one transaction appends."""
+    return b"".join(map(_field, (kind.encode(), b"%d" % campaign, b"%d" % at, shape)))
 
 
 def ref_number(lookup: bytes, ref: Ref) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 from backtrail.errors import TooLarge
@@ -49,7 +48,7 @@ class Journal(ABC):
             asked = {self.keyring.token(migration, key): key for key in chunk}
             for head in self._heads(tx, migration, [*chunk, *asked], lock=lock):
                 key = asked.get(head.key, head.key)
-                found[key] = replace(head, key=key)
+                found[key] = head if key == head.key else head._replace(key=key)
         return found
 
     def known(self, tx: Transaction, migration: str, keys: Sequence[str]) -> set[str]:
@@ -162,7 +161,7 @@ class Journal(ABC):
                 previous = digest(previous, event, head.secret)
                 event.hash = previous[:KEPT]
                 events.append(Placed(stream, event))
-            now = replace(head, version=version, hash=previous, state=entry.state, failed=entry.failed, campaign=campaign)
+            now = head._replace(version=version, hash=previous, state=entry.state, failed=entry.failed, campaign=campaign)
             (fresh if entry.head.id is None else moved).append(now)
         self._write(tx, fresh, moved, events)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backtrail.image import Ref
@@ -30,8 +29,8 @@ class Sealing:
         try:
             key = unseal(ciphers[head.subject or ""], head.name or b"", head.migration.encode()).decode("utf-8", "surrogatepass")
         except (KeyError, ValueError):
-            return replace(head, misplaced=True)
-        return replace(head, key=key, misplaced=self.keyring.token(head.migration, key) != head.place)
+            return head._replace(misplaced=True)
+        return head._replace(key=key, misplaced=self.keyring.token(head.migration, key) != head.place)
 
     def ciphers(self, tx: Transaction, heads: Sequence[Head]) -> dict[str, AESGCM]:
         """What seals what is appended; nothing where the ledger is not encrypted."""
@@ -53,9 +52,8 @@ class Sealing:
         first = genesis(head.migration, origin(secret, head.key))
         if cipher is None:
             subject = None if head.subject == head.key else head.subject
-            return replace(head, id=stream, secret=secret, place=head.key, subject=subject, hash=first)
-        return replace(
-            head,
+            return head._replace(id=stream, secret=secret, place=head.key, subject=subject, hash=first)
+        return head._replace(
             id=stream,
             secret=secret,
             place=self.keyring.token(head.migration, head.key),
@@ -66,22 +64,24 @@ class Sealing:
 
     def gone_on(self, head: Head, cipher: AESGCM | None) -> Head:
         """The head of a stream that goes on, perhaps in a ledger that is encrypted since."""
-        return head if cipher is None else replace(head, subject=self.subject(head))
+        return head if cipher is None else head._replace(subject=self.subject(head))
 
     # -- events ---------------------------------------------------------------------------------------------------
 
     def event(self, stream: int, version: int, campaign: int, at: int, fact: Fact, cipher: AESGCM | None) -> Event:
         """The event that says the fact there, with its body, and without its hash."""
-        written = fact.written
-        event = Event(version, fact.kind, campaign, at, data=fact.data)
-        if written is not None:
-            image = written.after or written.before
-            event.ref, event.shape = written.ref, None if image is None else image.shape
-            event.before = None if written.before is None else written.before.data
-            event.after = None if written.after is None else written.after.data
+        kind, data, written = fact
+        event = Event(version, kind, campaign, at, data=data)
+        if written is None:
+            event.body = pack(Content(None, None, None, data))
+        else:
+            ref, before, after = written
+            image = after or before
+            event.ref, event.shape = ref, None if image is None else image.shape
+            event.before = None if before is None else before.data
+            event.after = None if after is None else after.data
             event.index = self._index(event)
-        key = None if event.ref is None else event.ref.key
-        event.body = pack(Content(key, event.before, event.after, event.data))
+            event.body = pack(Content(ref.key, event.before, event.after, data))
         if cipher is not None:
             event.body = bytes([SEALED]) + seal(cipher, event.body, b"%d:%d" % (stream, version))
         return event

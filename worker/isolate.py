@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from backtrail.decide import place
+from backtrail.entity import RecallNeeded
 from backtrail.errors import (
     AuthorMistake,
+    BacktrailError,
     ConstraintFailed,
     DatabaseFault,
     Quarantine,
@@ -35,6 +37,9 @@ HOPELESS = (Referenced, SideEffects, TriggerInTheWay)
 
 SIDE_BY_SIDE = 8
 """How many recalls of one batch are called at once."""
+
+TOGETHER = 100
+"""How many results are stored in one transaction at the most."""
 
 KEEP_S = 20.0
 """How long one tries to store what was paid for."""
@@ -163,38 +168,64 @@ def _may_change_hands(failure: Quarantine) -> bool:
 
 
 def fetch(work: Work, pending: RecallsPending) -> None:
-    """Nothing; every result that was asked for is stored, each in a transaction of its own, so that nothing is paid twice.
+    """Nothing; every result that was asked for is stored, apart from the batch's own transaction, so that nothing is paid twice.
 
     Raises:
         RecallFailed: a call failed; the others' results are kept.
     """
     work.uses_recalls = True
-    failed: list[RecallFailed] = []
-
-    def one(key: str, label: str, digest: str, call: object) -> None:
-        try:
-            result = call()  # type: ignore[operator] # RecallNeeded makes it of the author's function
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is retried and named
-            failure = RecallFailed(f"recall {label!r} failed: {place(error)}")
-            failure.__cause__ = error
-            failed.append(failure)
-            return
-        reach("worker.recall")
-        _keep(work, key, (label, digest), result)
-
     with work.store.transaction(write=False) as tx:
         known = work.ledger.journal.recalls(tx, work.campaign.migration, {key: work.subject(key) for key, _ in pending.needed})
     wanted = [(key, needed) for key, needed in pending.needed if (needed.label, needed.digest) not in known.get(key, {})]
+    failed: list[BaseException] = []
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        calls = [pool.submit(one, key, needed.label, needed.digest, needed.call) for key, needed in wanted]
-    for call in calls:
-        call.result()  # what cannot be kept would be paid for again and again
+        calls = {pool.submit(_called, needed): (key, needed) for key, needed in wanted}
+        left: set[Future[object]] = set(calls)
+        while left:
+            # What has come while others were stored is stored together: a call that takes its time waits for nobody.
+            done, left = wait(left, return_when=FIRST_COMPLETED)
+            results = []
+            for call in done:
+                key, needed = calls[call]
+                if (error := call.exception()) is not None:
+                    failed.append(error)
+                else:
+                    results.append((key, (needed.label, needed.digest), call.result()))
+            failed += _kept(work, results)
     if failed:
         raise failed[0]
 
 
-def _keep(work: Work, key: str, call: tuple[str, str], result: object) -> None:
-    """Nothing; the result is stored. It was paid for: of two that first seal something of one person, the second tries again."""
+def _called(needed: RecallNeeded) -> object:
+    try:
+        result = needed.call()
+    except Exception as error:
+        # Whatever it is, it is retried and named.
+        raise RecallFailed(f"recall {needed.label!r} failed: {place(error)}") from error
+    reach("worker.recall")
+    return result
+
+
+Result = tuple[str, tuple[str, str], object]
+"""What an entity's recall gave: the entity's key, the label and digest of the call, the result."""
+
+
+def _kept(work: Work, results: Sequence[Result]) -> list[BacktrailError]:
+    """Nothing, where the results are stored; else what kept some of them from being."""
+    failed: list[BacktrailError] = []
+    for at in range(0, len(results), TOGETHER):
+        some = results[at : at + TOGETHER]
+        try:
+            _keep(work, some)
+        except BacktrailError as error:
+            # What cannot be kept would be paid for again and again; the others' results are no worse for it.
+            alone = len(some) == 1 or isinstance(error, Retry)
+            failed += [error] if alone else [one for result in some for one in _kept(work, [result])]
+    return failed
+
+
+def _keep(work: Work, results: Sequence[Result]) -> None:
+    """Nothing; the results are stored. They were paid for: of two that first seal something of one person, the second tries again."""
     for attempt in Retrying(
         retry=retry_if_exception_type(Retry),
         wait=wait_random_exponential(multiplier=0.02, max=1),
@@ -202,4 +233,5 @@ def _keep(work: Work, key: str, call: tuple[str, str], result: object) -> None:
         reraise=True,
     ):
         with attempt, work.ledger.writing() as tx:
-            work.ledger.journal.store_recall(tx, work.campaign.migration, key, work.subject(key), call, result)
+            for key, call, result in results:
+                work.ledger.journal.store_recall(tx, work.campaign.migration, key, work.subject(key), call, result)

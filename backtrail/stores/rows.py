@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from sqlalchemy.engine import Connection
@@ -19,7 +19,7 @@ from backtrail.image import Image, Ref, join_cells, split_cells
 from backtrail.keys import key_text
 from backtrail.migration import Invariant, Keys, Rows
 from backtrail.stores.base import Earlier, Rowsets, Transaction
-from backtrail.stores.cells import ref_cells, ref_key, show_cell, untag
+from backtrail.stores.cells import ref_cells, show_cell, untag
 from backtrail.stores.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class SqlReading(Transaction):
         if not table.key:
             return records  # such a table is never written
         live = {record.ref: record for record in records}
-        positions = {name: at + 1 for at, name in enumerate(names)}
+        layout = table.layout(tuple(names), 1)
         by = [table.by_name[name] for name in rows.by]
         kept = [record for ref, record in live.items() if ref not in earlier]
         for ref, image in earlier.items():
@@ -143,11 +143,11 @@ class SqlReading(Transaction):
             then = {name: untag(cell) for name, cell in zip(image.shape.names, split_cells(image.data), strict=True)}
             # A column that was added since is as it is now.
             row = [then[name] if name in then else live[ref].cell(name) if ref in live else None for name in names]
-            record = SqlRecord(table, (None, *row), positions, rows.columns is None)
+            record = SqlRecord(layout, (None, *row), rows.columns is None)
             own = [record.cell(column.name) for column in by]
             if any(all(map(_equal, by, own, cells)) for cells in wanted):
                 kept.append(record)
-        return sorted(kept, key=key_order(table, positions))
+        return sorted(kept, key=lambda record: layout.order(record.cells))
 
     def _leave_to_others(
         self, sources: Sequence[Keys], by: Sequence[Column], keys: Sequence[Any], groups: list[list[Any]]
@@ -228,16 +228,22 @@ class SqlReading(Transaction):
     def chunks(self, rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
         return (rows[at : at + self.chunk] for at in range(0, len(rows), self.chunk))
 
+    def images(self, table: Table, pairs: Sequence[Cells], *, lock: bool) -> Iterator[tuple[int, str, Image]]:
+        """The position, the key's text and the image of every row whose primary key equals one of the pairs."""
+        key = table.layout(table.names, 1).key
+        for cells in self.join_rows(table, table.names, table.key_columns, pairs, lock=lock):
+            yield int(cells[0]), key(cells), Image(table.shape, join_cells(table.tag_all(cells[1:])))
+
     def fetch(self, refs: Iterable[Ref], *, lock: bool) -> dict[Ref, Image]:
-        images: dict[Ref, Image] = {}
-        for name, of_table in grouped_by(refs, lambda ref: ref.table).items():
+        found: dict[Ref, Image] = {}
+        for name, of_table in grouped_by(refs, attrgetter("table")).items():
             table = self.store.table(name)
             pairs = [(at, *ref_cells(ref.key)) for at, ref in enumerate(of_table)]
-            for cells in self.join_rows(table, table.names, table.key_columns, pairs, lock=lock):
-                ref = of_table[int(cells[0])]
-                if ref_of(table, cells[1:]) == ref:  # another spelling that counts as equal is another row
-                    images[ref] = image_of(table, cells[1:])
-        return images
+            for at, key, image in self.images(table, pairs, lock=lock):
+                ref = of_table[at]
+                if key == ref.key:  # another spelling that counts as equal is another row
+                    found[ref] = image
+        return found
 
     def violations(self, invariant: Invariant, limit: int) -> list[str]:
         rows = self.rows_of(self.verbatim(str(invariant.query)))
@@ -361,27 +367,16 @@ def _grouped(table: Table, names: Sequence[str], rows: Rows, found: Sequence[Cel
     from backtrail.stores.sql import SqlRecord
 
     groups: list[list[Any]] = [[] for _ in range(number)]
-    positions = {name: at + 1 for at, name in enumerate(names)}
+    layout = table.layout(tuple(names), 1)
     whole = rows.columns is None
     for cells in found:
-        groups[int(cells[0])].append(SqlRecord(table, cells, positions, whole))
-    order = key_order(table, positions)
+        groups[int(cells[0])].append(SqlRecord(layout, cells, whole))
     for group in groups:
         if len(group) > 1:
-            group.sort(key=order)
+            group.sort(key=lambda record: layout.order(record.cells))
             if rows.via is not None:
                 group[:] = _distinct(group)
     return groups
-
-
-def ref_of(table: Table, cells: Cells) -> Ref:
-    """Which row has these cells, all of its columns in their order."""
-    return Ref(table.name, ref_key([table.tag(cells[at]) for at in table.key_positions]))
-
-
-def image_of(table: Table, cells: Cells) -> Image:
-    """The image of the row of these cells, all of its columns in their order."""
-    return Image(table.shape, join_cells(table.tag_all(cells)))
 
 
 def _in_order(table: Table, names: set[str]) -> tuple[str, ...]:
@@ -394,16 +389,6 @@ def grouped_by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, lis
     for item in items:
         groups[key(item)].append(item)
     return groups
-
-
-def key_order(table: Table, positions: Mapping[str, int]) -> Callable[[Any], Any]:
-    """What sorts records of the table by their key: binary, numbers by value."""
-    columns = table.key_columns or tuple(table.by_name[name] for name in positions)
-    parts = [(positions[column.name], column.order) for column in columns]
-    if len(parts) == 1:
-        at, order = parts[0]
-        return lambda record: order(record.cells[at])
-    return lambda record: [order(record.cells[at]) for at, order in parts]
 
 
 def _distinct(records: Sequence[Any]) -> list[Any]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from backtrail.image import Shape
+from backtrail.stores.cells import ref_key
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,48 @@ class Column:
     """The expression that reads {}, the column, where its own text would not give the value again."""
     marked: bool = False
     """Whether `exact` may give a text with the value's binary form behind it."""
+    takes_text: bool = False
+    """Whether a text that can be encoded is its own cell."""
 
     def read(self, sql: str) -> str:
         """What reads the column, whose name stands in SQL, exactly."""
         return self.exact.replace("{}", sql)
+
+
+class Layout:
+    """Where the columns of a table stand in a row of cells, and what reads them there."""
+
+    def __init__(self, table: Table, names: Sequence[str], first: int) -> None:
+        """A layout.
+
+        Args:
+            table: the table.
+            names: the columns; images that are older than the table may have some that it has no more.
+            first: where the first of them stands.
+        """
+        self.table = table
+        self.positions = {name: at for at, name in enumerate(names, first)}
+        self.decoders = {name: (at, table.by_name[name].decode) for name, at in self.positions.items() if name in table.by_name}
+        """What decodes each column that the table has, and where it stands."""
+
+    @cached_property
+    def key(self) -> Callable[[Sequence[Any]], str]:
+        """Cells to the text of their row's primary key."""
+        tag, places = self.table.tag, [self.positions[name] for name in self.table.key]
+        if len(places) == 1:
+            (at,) = places
+            return lambda cells: tag(cells[at])
+        return lambda cells: ref_key([tag(cells[at]) for at in places])
+
+    @cached_property
+    def order(self) -> Callable[[Sequence[Any]], Any]:
+        """What sorts cells by their row's key: binary, numbers by value."""
+        columns = self.table.key_columns or tuple(self.table.by_name[name] for name in self.positions)
+        parts = [(self.positions[column.name], column.order) for column in columns]
+        if len(parts) == 1:
+            at, order = parts[0]
+            return lambda cells: order(cells[at])
+        return lambda cells: [order(cells[at]) for at, order in parts]
 
 
 @dataclass(frozen=True)
@@ -104,6 +143,29 @@ class Table:
     def names(self) -> tuple[str, ...]:
         """The columns' names in their order."""
         return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def _layouts(self) -> dict[tuple[tuple[str, ...], int], Layout]:
+        return {}
+
+    def layout(self, names: tuple[str, ...], first: int = 0) -> Layout:
+        """Where those columns stand in rows that have them from `first` on."""
+        known = self._layouts.get((names, first))
+        if known is None:
+            known = self._layouts[names, first] = Layout(self, names, first)
+        return known
+
+    @cached_property
+    def _encoders(self) -> dict[tuple[str, ...], list[tuple[bool, Column]]]:
+        return {}
+
+    def encoders(self, names: tuple[str, ...]) -> list[tuple[bool, Column]]:
+        """Of each of the columns whether a text is its own cell, and the column."""
+        known = self._encoders.get(names)
+        if known is None:
+            columns = [self.by_name[name] for name in names]
+            known = self._encoders[names] = [(column.takes_text and not column.generated, column) for column in columns]
+        return known
 
     @cached_property
     def shape(self) -> Shape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from operator import attrgetter
 from typing import Any, ClassVar, TypeVar
 
 from backtrail.entity import NewRow
@@ -15,7 +16,7 @@ from backtrail.stores.cells import ref_cells, ref_key
 from backtrail.stores.circles import without_circles
 from backtrail.stores.foreseen import foreseen
 from backtrail.stores.references import by_table, refuse_followers, refuse_references
-from backtrail.stores.rows import Cells, SqlReading, grouped_by, image_of, ref_of
+from backtrail.stores.rows import Cells, SqlReading, grouped_by
 from backtrail.stores.steps import step_of
 from backtrail.stores.tables import Column, Table
 from backtrail.stores.watch import Action, Watch
@@ -265,15 +266,14 @@ class SqlTransaction(SqlReading):
             if write.op == "create" and None in given[id(write.row)]:
                 raise BadValue(f"a new row of {write.table} has NULL in its key, so that it could not be told from another")
         standing = [write for write in writes if write.op != "delete"]
-        for name, group in grouped_by(standing, lambda write: write.table).items():
+        for name, group in grouped_by(standing, attrgetter("table")).items():
             table = self.store.table(name)
             keys = [given[id(write.row)] if write.op == "create" else ref_cells(_known(write.ref).key) for write in group]
             pairs = [(at, *key) for at, key in enumerate(keys)]
-            for cells in self.join_rows(table, table.names, table.key_columns, pairs, lock=False):
-                at, ref = int(cells[0]), ref_of(table, cells[1:])
+            for at, key, image in self.images(table, pairs, lock=False):
                 # The database may store another key than was sent; but a key that is there as it was sent is the one.
-                if id(group[at]) not in after or ref.key == ref_key([table.tag(cell) for cell in keys[at]]):
-                    after[id(group[at])] = ref, image_of(table, cells[1:])
+                if id(group[at]) not in after or key == ref_key([table.tag(cell) for cell in keys[at]]):
+                    after[id(group[at])] = Ref(name, key), image
         return [self._one_written(write, after.get(id(write))) for write in writes]
 
     @staticmethod

@@ -13,7 +13,7 @@ from backtrail.image import Shape
 from backtrail.stores.base import Transaction
 from ledger.entry import Head, Placed, Recall
 from ledger.event import Event
-from ledger.journal import Journal, chunks, load_shape
+from ledger.journal import Journal, chunks, load_shape, to_json
 from ledger.keyring import Keyring
 from ledger.sql.tables import ledger_tables
 
@@ -32,6 +32,9 @@ HEAD_COLUMNS = {
     "origin": "origin",
 }
 """The columns of a stream's row, by the fields of its head."""
+
+SELECTED = ("migration", "key", "id", "version", "head", "state", "failed", "campaign", "subject", "secret", "name", "origin")
+"""The columns of a stream's row in the order of the head's fields, but for the place, which is the key as it stands there."""
 
 MOVING = ("version", "hash", "state", "failed", "campaign", "subject")
 """The fields that a job changes."""
@@ -67,18 +70,29 @@ class SqlJournal(Journal):
         super().__init__(keyring)
         self.tables = ledger_tables(dialect)
         self.postgres = dialect == "postgresql"
+        self._streams = sa.select(*[self.tables.streams.c[name] for name in SELECTED])
 
     # -- heads ----------------------------------------------------------------------------------------------------
 
     def _places(self, tx: Transaction, migration: str, places: Sequence[str]) -> Iterable[str]:
         streams = self.tables.streams
-        query = sa.select(streams.c.key).where(streams.c.migration == migration, streams.c.key.in_(places))
+        query = sa.select(streams.c.key).where(streams.c.migration == migration, self._among(streams.c.key, places))
         return list(tx.connection.scalars(query))
 
     def _heads(self, tx: Transaction, migration: str, places: Sequence[str], *, lock: bool) -> Iterable[Head]:
         streams = self.tables.streams
-        query = sa.select(streams).where(streams.c.migration == migration, streams.c.key.in_(places)).order_by(streams.c.id)
+        query = self._streams.where(streams.c.migration == migration, self._among(streams.c.key, places))
+        query = query.order_by(streams.c.id)
         return [_head(row) for row in tx.connection.execute(query.with_for_update() if lock else query)]
+
+    def _among(self, column: sa.ColumnElement[str], texts: Sequence[str]) -> sa.ColumnElement[bool]:
+        """That the column is one of the texts, which travel as one parameter: to write out and read hundreds takes longer than to find them."""
+        if self.postgres:
+            return column == sa.any_(sa.literal(list(texts), sa.ARRAY(sa.Text)))
+        if any("\0" in text for text in texts):
+            return column.in_(texts)  # SQLite's JSON ends a text there
+        given = sa.func.json_each(sa.literal(to_json(list(texts)), sa.Text)).table_valued("value")
+        return column.in_(sa.select(given.c.value))
 
     def _page(
         self,
@@ -92,7 +106,7 @@ class SqlJournal(Journal):
     ) -> list[Head]:
         streams = self.tables.streams
         where = self._where(migration, state, failed, campaign, paging=not failed)
-        query = sa.select(streams).where(where, streams.c.id > after).order_by(streams.c.id).limit(limit)
+        query = self._streams.where(where, streams.c.id > after).order_by(streams.c.id).limit(limit)
         return [_head(row) for row in tx.connection.execute(query)]
 
     def subject_streams(
@@ -101,7 +115,7 @@ class SqlJournal(Journal):
         streams = self.tables.streams
         named = sa.and_(streams.c.migration.in_(migrations), streams.c.key.in_(places))
         where = sa.or_(named, sa.and_(streams.c.migration.in_(migrations), streams.c.subject.in_(subjects)))
-        query = sa.select(streams).where(where).order_by(streams.c.id)
+        query = self._streams.where(where).order_by(streams.c.id)
         return self._named(tx, [_head(row) for row in tx.connection.execute(query.with_for_update() if lock else query)])
 
     def matching(self, tx: Transaction, migration: str, *, state: str | None = None, failed: bool | None = None) -> int:
@@ -209,7 +223,7 @@ class SqlJournal(Journal):
         found = list(self._loaded(tx, tx.connection.execute(sa.select(self._of_each("ref", numbers)))))
         heads: dict[int, Head] = {}
         for chunk in chunks(sorted({placed.stream for placed in found})):
-            query = sa.select(streams).where(streams.c.id.in_(chunk))
+            query = self._streams.where(streams.c.id.in_(chunk))
             heads |= {row.id: _head(row) for row in tx.connection.execute(query)}
         pairs = [(heads[stream], event) for stream, event in found if stream in heads]
         return [pair for pair in pairs if migration is None or pair[0].migration == migration]
@@ -234,13 +248,14 @@ class SqlJournal(Journal):
         return found
 
     def _loaded(self, tx: Transaction, rows: Iterable[Any]) -> Iterator[Placed]:
-        shapes: dict[Any, Shape] = {}
+        shapes: dict[Any, Shape | None] = {None: None}
         for row in list(rows):
-            if row.shape is not None and row.shape not in shapes:
-                shapes[row.shape] = self._load_shape(tx, row.shape)
-            event = Event(row.version, KINDS.get(row.kind, row.kind), row.campaign, row.at, shape=shapes.get(row.shape))
-            event.body, event.hash, event.index = row.body, row.hash, row.ref
-            yield Placed(row.stream, event)
+            stream, at, ref, version, campaign, shape, kind, found, body = row
+            if shape not in shapes:
+                shapes[shape] = self._load_shape(tx, shape)
+            event = Event(version, KINDS.get(kind, kind), campaign, at, None, shapes[shape])
+            event.body, event.hash, event.index = body, found, ref
+            yield Placed(stream, event)
 
     # -- erasing --------------------------------------------------------------------------------------------------
 
@@ -279,8 +294,8 @@ class SqlJournal(Journal):
 
 
 def _head(row: Any) -> Head:
-    fields = {name: getattr(row, column) for name, column in HEAD_COLUMNS.items()}
-    return Head(key=row.key, **fields)
+    migration, key, id_, version, found, state, failed, campaign, subject, secret, name, origin = row
+    return Head(migration, key, id_, version, found, state, failed, campaign, subject, secret, key, name, origin)
 
 
 def _row(head: Head, names: Iterable[str]) -> tuple[Any, ...]:

@@ -53,7 +53,7 @@ def chained(head: Head, events: Sequence[Event]) -> tuple[Head, list[Event]]:
     first = head.origin or hashlib.sha256(head.secret + head.key.encode()).digest()
     hashes = bodies.chained(head.migration, first, head.secret, rows)
     good = [replace(one, hash=found[:KEPT]) for one, found in zip(events, hashes, strict=True)]
-    return replace(head, version=len(good), hash=hashes[-1], campaign=7), good
+    return head._replace(version=len(good), hash=hashes[-1], campaign=7), good
 
 
 def stream(
@@ -83,7 +83,7 @@ GOOD = {
     "gone on after the erasure": erased(("begin", None), ("end", '{"state":"rolled_back"}')),
 }
 GOOD["gone on after the erasure"] = (
-    replace(GOOD["gone on after the erasure"][0], state="rolled_back"),
+    GOOD["gone on after the erasure"][0]._replace(state="rolled_back"),
     GOOD["gone on after the erasure"][1],
 )
 
@@ -130,45 +130,45 @@ BAD: dict[str, tuple[Any, str]] = {
     "cut off": (lambda head, events: (head, events[:2]), "the stream ends at version 2, and its row says 3"),
     "all gone": (lambda head, events: (head, []), "the stream ends at version 0, and its row says 3"),
     "the row's version": (
-        lambda head, events: (replace(head, version=2), events),
+        lambda head, events: (head._replace(version=2), events),
         "the stream ends at version 3, and its row says 2",
     ),
     "the row's hash": (
-        lambda head, events: (replace(head, hash=head.hash[:16] + bytes(16)), events),
+        lambda head, events: (head._replace(hash=head.hash[:16] + bytes(16)), events),
         "the stream ends at version 3, and its row says 3",
     ),
-    "the row's key": (lambda head, events: (replace(head, key="bob"), events), "version 1 (begin) is not what was appended"),
-    "a key of another type": (lambda head, events: (replace(head, key=5), events), "version 1 (begin) is not what was appended"),
+    "the row's key": (lambda head, events: (head._replace(key="bob"), events), "version 1 (begin) is not what was appended"),
+    "a key of another type": (lambda head, events: (head._replace(key=5), events), "version 1 (begin) is not what was appended"),
     "the row's migration": (
-        lambda head, events: (replace(head, migration="n"), events),
+        lambda head, events: (head._replace(migration="n"), events),
         "version 1 (begin) is not what was appended",
     ),
     "the row's secret": (
-        lambda head, events: (replace(head, secret=bytes(16)), events),
+        lambda head, events: (head._replace(secret=bytes(16)), events),
         "version 1 (begin) is not what was appended",
     ),
     "a secret that is text": (
-        lambda head, events: (replace(head, secret="x"), events),
+        lambda head, events: (head._replace(secret="x"), events),
         "version 1 (begin) is not what was appended",
     ),
     "a token for a key": (
-        lambda head, events: (replace(head, misplaced=True), events),
+        lambda head, events: (head._replace(misplaced=True), events),
         "its row stands under another key than its own",
     ),
     "the row's state": (
-        lambda head, events: (replace(head, state="x"), events),
+        lambda head, events: (head._replace(state="x"), events),
         "its state is 'x', and its events say 'migrated'",
     ),
     "the row's flag": (
-        lambda head, events: (replace(head, failed=True), events),
+        lambda head, events: (head._replace(failed=True), events),
         "its state is 'migrated' and failed, and its events say 'migrated'",
     ),
     "the row's campaign": (
-        lambda head, events: (replace(head, campaign=8), events),
+        lambda head, events: (head._replace(campaign=8), events),
         "its row says that c8 did the last job, and its events say c7",
     ),
     "an erasure in the row alone": (
-        lambda head, events: (replace(head, origin=origin(SECRET, "ann")), events),
+        lambda head, events: (head._replace(origin=origin(SECRET, "ann")), events),
         "its row says that it was erased, and its events do not",
     ),
     "unreadable": (changed(1, erased=True), "version 2 (created) cannot be read, and nobody recorded an erasure"),
@@ -189,7 +189,7 @@ def test_a_failure_that_the_row_does_not_know_of_is_named() -> None:
     head, events = stream(*JOB, ("begin", None), ("failed", "{}"), failed=True)
     assert flaw(head, events) is None
     wanted = "its state is 'migrated', and its events say 'migrated' and failed"
-    assert flaw(replace(head, failed=False), events) == wanted
+    assert flaw(head._replace(failed=False), events) == wanted
 
 
 def test_the_last_event_says_who_did_the_last_job() -> None:
@@ -198,10 +198,10 @@ def test_the_last_event_says_who_did_the_last_job() -> None:
     facts = (*JOB, ("end", '{"state":"migrated"}'))
     events = [replace(event(version, *fact), campaign=version) for version, fact in enumerate(facts, 1)]
     head, events = chained(head, events)
-    assert flaw(replace(head, campaign=4), events) is None
+    assert flaw(head._replace(campaign=4), events) is None
     for other in (1, 2, 3):
         wanted = f"its row says that c{other} did the last job, and its events say c4"
-        assert flaw(replace(head, campaign=other), events) == wanted
+        assert flaw(head._replace(campaign=other), events) == wanted
 
 
 def test_nobody_redacts_without_an_erasure() -> None:
@@ -237,7 +237,7 @@ def test_the_record_of_an_erasure_counts_only_where_it_can_be_read() -> None:
     head, events = erased()
     hidden = replace(events[3], body=b"\0" + bodies.commitment(b"", events[3].body), erased=True, data=None)
     assert flaw(head, [*events[:3], hidden]) == "its state is 'migrated', and its events say ''"
-    assert flaw(replace(head, state=""), [*events[:3], hidden]) == "its row says that it was erased, and its events do not"
+    assert flaw(head._replace(state=""), [*events[:3], hidden]) == "its row says that it was erased, and its events do not"
 
 
 def test_a_chain_ends_where_it_cannot_go_on() -> None:
@@ -246,7 +246,7 @@ def test_a_chain_ends_where_it_cannot_go_on() -> None:
     assert [len(found) for found in chain(head, [events[0], replace(events[1], body=b""), events[2]])] == [32, 0, 0]
     number = [replace(events[0], campaign=7.0), *events[1:]]  # type: ignore[arg-type]
     assert chain(head, number) == [b"", b"", b""]
-    assert chain(replace(head, key=None), events) == [b"", b"", b""]  # type: ignore[arg-type]
+    assert chain(head._replace(key=None), events) == [b"", b"", b""]  # type: ignore[arg-type]
     assert chain(head, []) == []
 
 

@@ -127,7 +127,7 @@ def redact_nothing(patch: pytest.MonkeyPatch) -> None:
 def act_twice(patch: pytest.MonkeyPatch) -> None:
     """A message of an older campaign does something, as if nothing newer had been done."""
     action = execute.action
-    patch.setattr(execute, "action", lambda campaign, head: action(campaign, replace(head, campaign=0)))
+    patch.setattr(execute, "action", lambda campaign, head: action(campaign, head._replace(campaign=0)))
 
 
 def forget_one_change(patch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 HIGHLIGHTS: Final = ("celebrations", "intentions", "client_discoveries", "action_items")
@@ -69,22 +69,26 @@ def _unseen(character: str) -> bool:
 
 
 def _items(value: Any) -> list[str]:
-    texts = (clip(_private(clean(text)), ITEM_LENGTH) for text in _texts(value))
-    return [text for text in texts if text][:ITEMS]
+    items: list[str] = []
+    for item in value[: 4 * ITEMS] if isinstance(value, list) else [value]:
+        if text := clip(_private(clean(_told(item)[: 4 * ITEM_LENGTH])), ITEM_LENGTH):
+            items.append(text)
+            if len(items) == ITEMS:
+                break
+    return items
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value[: 4 * ITEM_LENGTH]
-    elif isinstance(value, list):
-        for item in value[: 4 * ITEMS]:
-            yield from _texts(item) if not isinstance(item, list) else ()
-    elif isinstance(value, Mapping):
-        told = next((value[name] for name in TELLING if isinstance(value.get(name), str) and value[name].strip()), None)
-        if told is None:
-            # Unknown names: whatever reads as words, which an id or a category does not.
-            told = next((item for item in value.values() if isinstance(item, str) and " " in item.strip()), "")
-        yield told[: 4 * ITEM_LENGTH]
+def _told(item: Any) -> str:
+    """The words of an item, as they are there."""
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, (dict, Mapping)):
+        return ""
+    for name in TELLING:
+        if isinstance(words := item.get(name), str) and words.strip():
+            return words
+    # Unknown names: whatever reads as words, which an id or a category does not.
+    return next((words for words in item.values() if isinstance(words, str) and " " in words.strip()), "")
 
 
 def _tags(value: Any) -> list[str]:
@@ -95,19 +99,39 @@ def _tags(value: Any) -> list[str]:
 def _transcript(value: Any) -> str:
     if not isinstance(value, str):
         return ""
-    lines = (_private(clean(line)) for line in value[: 4 * TRANSCRIPT].splitlines())
-    text = "\n".join(line for line in lines if line)
-    if len(text) <= TRANSCRIPT:
-        # Where only the begin was looked at, its last word may be half of one.
-        return text if len(value) <= 4 * TRANSCRIPT else re.sub(r"\s*\S+\Z", "", text)
-    return re.sub(r"\s*\S*\Z", "", text[: TRANSCRIPT + 1])
+    lines = value[: 4 * TRANSCRIPT].splitlines()
+    text = _joined(lines, clean)
+    if _reaches(text):
+        text = _joined(lines, lambda line: _private(clean(line)))
+    if len(text) > TRANSCRIPT:
+        return _whole_words(text[: TRANSCRIPT + 1])
+    # Where only the begin was looked at, its last word may be half of one.
+    return text if len(value) <= 4 * TRANSCRIPT else _whole_words(text)
+
+
+def _joined(lines: Iterable[str], made: Callable[[str], str]) -> str:
+    """What is made of the lines, those that say something, as far as is needed."""
+    text = ""
+    for line in map(made, lines):
+        if line:
+            text = f"{text}\n{line}" if text else line
+            if len(text) > TRANSCRIPT:
+                break
+    return text
+
+
+def _whole_words(text: str) -> str:
+    """The text, whose blanks are single, without what follows the last of them."""
+    return text[: max(text.rfind(" "), text.rfind("\n"), 0)]
 
 
 def _private(text: str) -> str:
-    # Most texts hold nothing of it, which is seen at once where none of its marks is there.
-    if "@" in text or "://" in text or "www." in text.lower() or _NUMBER.search(text):
-        return _REACHES.sub(HIDDEN, text)
-    return text
+    return _REACHES.sub(HIDDEN, text) if _reaches(text) else text
+
+
+def _reaches(text: str) -> bool:
+    """Whether there may be something in the text that reaches a person: most texts have none of its marks."""
+    return "@" in text or "://" in text or "www." in text.lower() or _NUMBER.search(text) is not None
 
 
 def _date(value: Any) -> str | None:

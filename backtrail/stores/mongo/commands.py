@@ -14,7 +14,7 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.errors import WriteError
 
-from backtrail.stores.mongo.document import ARRAY, DOCUMENT, EMPTY_DOCUMENT, Element, join, split
+from backtrail.stores.mongo.document import ARRAY, DOCUMENT, EMPTY_DOCUMENT, Element, join, spans, split
 from backtrail.stores.mongo.record import by_id
 
 ANSWERS: CodecOptions[RawBSONDocument] = CodecOptions(
@@ -28,6 +28,7 @@ MAX_BYTES, MAX_STATEMENTS = 16_000_000, 10_000
 """The driver sends a command of up to 16 MB and a little, which holds one document of the largest size."""
 
 TIMESTAMP, EMPTY = 0x11, bytes(8)
+_TIMESTAMP = bytes([TIMESTAMP])
 _KINDS = {"insert": "documents", "update": "updates", "delete": "deletes"}
 
 RawCollection = Collection[RawBSONDocument]
@@ -55,25 +56,32 @@ def insert(
     collection: RawCollection, documents: Sequence[tuple[Element, bytes]], session: ClientSession, *, bypass: bool = False
 ) -> None:
     """Nothing; the documents, each with its `_id` before it, are there."""
-    timed = [_has_empty_timestamp(document) for _, document in documents]
-    plain = [document for (_, document), has in zip(documents, timed, strict=True) if not has]
+    kept = [is_kept(document) for _, document in documents]
+    plain = [document for (_, document), keeps in zip(documents, kept, strict=True) if keeps]
     _run("insert", collection, plain, session, bypass=bypass)
-    upserts = [_upsert(*one) for one, has in zip(documents, timed, strict=True) if has]
+    upserts = [_upsert(*one) for one, keeps in zip(documents, kept, strict=True) if not keeps]
     _run("update", collection, upserts, session, bypass=bypass)
 
 
 def can_replace(document: bytes) -> bool:
     """Whether the document may take another one's place as it is: the others can only be inserted.
 
-    The server refuses names that begin with $, and puts its own time in the place of timestamps of zero.
+    The server refuses names that begin with $.
     """
-    has_name = b"$" in document and any(element.name.startswith("$") for element in split(document))
-    return not has_name and not _has_empty_timestamp(document)
+    has_name = b"$" in document and any(name.startswith("$") for name, *_ in spans(document))
+    return not has_name and is_kept(document)
 
 
-def _has_empty_timestamp(document: bytes) -> bool:
-    return EMPTY in document and any(
-        element.kind == TIMESTAMP and element.data == EMPTY and element.name != "_id" for element in split(document)
+def is_kept(document: bytes) -> bool:
+    """Whether the server, told to insert the document, which begins with its `_id`, stores these bytes and no others.
+
+    It puts its own time in the place of timestamps of zero. What else it does to a document, is to bring `_id` to its begin; a validator
+    refuses, and changes nothing.
+    """
+    return not (
+        EMPTY in document
+        and _TIMESTAMP in document
+        and any(kind == TIMESTAMP and document[at:stop] == EMPTY and name != "_id" for name, kind, _, at, stop in spans(document))
     )
 
 

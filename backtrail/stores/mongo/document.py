@@ -92,28 +92,39 @@ def _head(head: bytes) -> Head:
     return found
 
 
+Span = tuple[str, int, int, int, int]
+"""Where a field is in its document: its name, its type byte, where the field begins, where its value does, where both end."""
+
+
 def split(raw: bytes) -> list[Element]:
     """The document's own fields in order, duplicates among them.
 
     Raises:
         ValueError: the bytes are no document.
     """
+    return [_element(Element, (name, kind, raw[at:stop])) for name, kind, _, at, stop in spans(raw)]
+
+
+def spans(raw: bytes, until: str | None = None) -> list[Span]:
+    """Where the document's own fields are, in order, up to the first of that name, or all.
+
+    Raises:
+        ValueError: the bytes are no document.
+    """
     try:
-        return _split(raw)
+        return _spans(raw, until)
     except (struct.error, IndexError) as error:
         raise ValueError("the document ends too early") from error
 
 
-def _split(raw: bytes, until: str | None = None) -> list[Element]:
-    """The fields up to the first of that name, or all."""
+def _spans(raw: bytes, until: str | None) -> list[Span]:
     end = _end(raw)
     at, heads, index, length = 4, _heads, raw.index, _length
-    found: list[Element] = []
+    found: list[Span] = []
     append = found.append
     while at < end:
-        stop = index(0, at + 1, end)
-        head = raw[at:stop]
-        name, kind, size, beside = heads.get(head) or _head(head)
+        start, stop = at, index(0, at + 1, end)
+        name, kind, size, beside = heads.get(raw[at:stop]) or _head(raw[at:stop])
         at = stop + 1
         if size >= 0:
             stop = at + size
@@ -124,7 +135,7 @@ def _split(raw: bytes, until: str | None = None) -> list[Element]:
                 raise ValueError("a field of the document has a wrong length")
         else:
             stop = _ENDS[kind](raw, at, end)
-        append(_element(Element, (name, kind, raw[at:stop])))
+        append((name, kind, start, at, stop))
         if name == until:
             return found
         at = stop
@@ -200,11 +211,11 @@ def first(raw: bytes, name: str) -> Element | None:
     Raises:
         ValueError: the bytes up to there are no document.
     """
-    try:
-        found = _split(raw, name)
-    except (struct.error, IndexError) as error:
-        raise ValueError("the document ends too early") from error
-    return found[-1] if found and found[-1].name == name else None
+    found = spans(raw, name)
+    if not found or found[-1][0] != name:
+        return None
+    _, kind, _, at, stop = found[-1]
+    return Element(name, kind, raw[at:stop])
 
 
 def everything(raw: bytes, path: Sequence[str]) -> list[Element]:

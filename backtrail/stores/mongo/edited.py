@@ -11,6 +11,7 @@ from backtrail.stores.mongo.document import (
     EMPTY_DOCUMENT,
     NULL,
     Element,
+    Span,
     element_bytes,
     is_index,
     join,
@@ -37,6 +38,35 @@ def with_id(raw: bytes, key: Element) -> bytes:
     if raw[5:9] == _ID:
         return raw
     return b"%b%b%b" % (struct.pack("<i", len(raw) + len(key.data) + 5), element_bytes(key), raw[4:])
+
+
+def cut(
+    raw: bytes, layout: Mapping[str, Span], unset: Collection[str], rename: Mapping[str, str], set: Sequence[Element]
+) -> bytes:
+    """The document that `changed` would give, cut out of the old one in few pieces.
+
+    Args:
+        raw: the document.
+        layout: where its fields are; no name is there twice.
+        unset: names of its fields.
+        rename: new names that no other field has.
+        set: fields without paths.
+    """
+    new = {element.name: element for element in set}
+    instead = dict.fromkeys(unset, b"")
+    for old, name in rename.items():
+        if old in layout and old not in instead:
+            _, kind, _, at, stop = layout[old]
+            instead[old] = element_bytes(new.pop(name) if name in new else Element(name, kind, raw[at:stop]))
+    for name in [name for name in new if name in layout and name not in instead]:
+        instead[name] = element_bytes(new.pop(name))
+    pieces = []
+    done = 4
+    for name in sorted(instead.keys() & layout.keys(), key=lambda name: layout[name][2]):
+        pieces += [raw[done : layout[name][2]], instead[name]]
+        done = layout[name][4]
+    body = b"".join([*pieces, raw[done:-1], *map(element_bytes, new.values())])
+    return b"%b%b\0" % (struct.pack("<i", len(body) + 5), body)
 
 
 def copied(

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from bson import ObjectId
 
 from backtrail.changes import Create, Decision, Delete, Update
-from backtrail.entity import NewRow, Row, note_json
+from backtrail.entity import NewRow, Record, Row, note_json
 from backtrail.errors import AuthorMistake, BadValue
 from backtrail.stores.base import Plan, Write
-from backtrail.stores.mongo.document import DOCUMENT, Element, find, join
+from backtrail.stores.mongo.document import DOCUMENT, Element, find, join, split
 from backtrail.stores.mongo.edited import changed, copied, id_first
 from backtrail.stores.mongo.record import MongoRecord, only
 from backtrail.stores.mongo.values import decode, encode
@@ -75,18 +75,32 @@ def _write(change: Create | Update | Delete) -> Write | None:
 def _create(change: Create) -> Write:
     if any(name.startswith("_id.") for name in change.values):
         raise AuthorMistake(f"a path into the _id of {change.table}: give `_id` as a whole")
-    base: list[Element] = []
-    if change.source is not None:
-        assert isinstance(change.source, MongoRecord)  # noqa: S101 -- as above
-        base = changed(change.source.fields, unset=change.unset, rename=change.rename)
     cells = [_cell(name, value) for name, value in change.values.items()]
     known = [cell for cell in cells if isinstance(cell, Element)]
     key = own_key(change.row)
     # Paths that lead nowhere show now, when they concern one entity alone.
-    whole = document(base, known if key is None else [*known, key._replace(name="_id")], change.table)
+    whole = _edited(change, known if key is None else [*known, key._replace(name="_id")])
     if len(known) < len(cells):
-        return Write("create", change.table, tuple(change.values), [join(base), *cells], row=change.row)
+        return Write("create", change.table, tuple(change.values), [join(_base(change)), *cells], row=change.row)
     return Write("create", change.table, (), [whole], row=change.row)
+
+
+def _base(change: Create) -> list[Element]:
+    """The fields that the new document has from the one that it is copied from."""
+    source = change.source
+    return [] if source is None else changed(split(_raw(source)), unset=change.unset, rename=change.rename)
+
+
+def _edited(change: Create, elements: Sequence[Element]) -> bytes:
+    """The new document with these values, its `_id` first."""
+    source = change.source
+    raw = source.cut(change.unset, change.rename, elements) if isinstance(source, MongoRecord) else None
+    return document(_base(change), elements, change.table) if raw is None else raw
+
+
+def _raw(record: Record) -> bytes:
+    assert isinstance(record, MongoRecord)  # noqa: S101 -- rows of this store come from this store
+    return record.raw
 
 
 def document(base: Iterable[Element], elements: Sequence[Element], collection: str) -> bytes:
@@ -118,7 +132,7 @@ def _update(change: Update, record: MongoRecord) -> Write | None:
         return None
     deep = [cell for cell in cells.values() if isinstance(cell, Element) and "." in cell.name]
     if deep:
-        document(record.fields, deep, record.collection)  # as above
+        document(split(record.raw), deep, record.collection)  # as above
     return Write("update", record.collection, tuple(cells), list(cells.values()), ref=record.ref, record=record)
 
 
@@ -130,7 +144,7 @@ def _below(names: Sequence[str]) -> set[str]:
 def _there(record: MongoRecord, name: str) -> Element | None:
     """What is at the path; the document itself is not gone through again for every name."""
     path = name.split(".")
-    element = record.elements.get(path[0])
+    element = record.element(path[0])
     return element if element is None or len(path) == 1 else find(join([element]), path)
 
 
@@ -211,7 +225,7 @@ def own_key(row: NewRow) -> Element | None:
 def _copied_key(change: Create, source: MongoRecord) -> Element | None:
     if not any(name.partition(".")[0] == "_id" for name in (*change.unset, *change.rename, *change.rename.values())):
         return source.key
-    fields = changed(source.fields, unset=change.unset, rename=change.rename)
+    fields = changed(split(source.raw), unset=change.unset, rename=change.rename)
     return next((field for field in fields if field.name == "_id"), None)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
 from backtrail.entity import Record
 from backtrail.image import Image, Ref, Shape
-from backtrail.stores.mongo.document import ARRAY, DOCUMENT, Element, first, join, split
-from backtrail.stores.mongo.values import decode, key_value
+from backtrail.stores.mongo.decoding import decoded
+from backtrail.stores.mongo.document import ARRAY, DOCUMENT, Element, Span, first, join, spans, split
+from backtrail.stores.mongo.edited import cut
+from backtrail.stores.mongo.values import key_value
 
 _TYPE_ORDER = {
     kind: at
@@ -27,35 +29,52 @@ _SAME_TYPE = {0x01: 0x10, 0x12: 0x10, 0x13: 0x10, 0x0E: 0x02}
 class MongoRecord(Record):
     """A document."""
 
-    __slots__ = ("_elements", "_fields", "_key", "_ref", "collection", "raw", "whole")
+    __slots__ = ("_key", "_layout", "_ref", "_twice", "collection", "raw", "whole")
 
     def __init__(self, collection: str, raw: bytes, *, whole: bool = True) -> None:
         self.collection = collection
         self.raw = raw
         self.whole = whole
         # Each is made when needed: most records are only read, and many not even that.
-        self._fields: list[Element] | None = None
-        self._elements: dict[str, Element] | None = None
+        self._layout: dict[str, Span] | None = None
+        self._twice = False
         self._key: Element | None = None
         self._ref: Ref | None = None
 
     @property
-    def fields(self) -> list[Element]:
-        """The document's fields in order, duplicates among them; not to be changed."""
-        if self._fields is None:
-            self._fields = split(self.raw)
-        return self._fields
+    def layout(self) -> dict[str, Span]:
+        """Where the document's fields are, by name; of several of one name the first, which is the one that MongoDB reads."""
+        layout = self._layout
+        if layout is None:
+            fields = spans(self.raw)
+            layout = {span[0]: span for span in fields}
+            if len(layout) < len(fields):
+                self._twice = True
+                # The order is that of the names' first fields.
+                layout |= {span[0]: span for span in reversed(fields)}
+            self._layout = layout
+        return layout
 
-    @property
-    def elements(self) -> dict[str, Element]:
-        """The document's fields by name; of several of one name the first, which is the one that MongoDB reads."""
-        if self._elements is None:
-            self._elements = {element.name: element for element in self.fields}
-            if len(self._elements) < len(self.fields):
-                self._elements = {element.name: element for element in reversed(self.fields)}
-                # Reversed twice, so that the order is the document's.
-                self._elements = dict(reversed(self._elements.items()))
-        return self._elements
+    def element(self, name: str) -> Element | None:
+        """The field of that name; None where there is none."""
+        span = self.layout.get(name)
+        return None if span is None else Element(name, span[1], self.raw[span[3] : span[4]])
+
+    def cut(self, unset: Collection[str], rename: Mapping[str, str], set: Sequence[Element]) -> bytes | None:
+        """The document with other fields, its `_id` first, in few pieces; None where that takes a look at each of its fields.
+
+        Args:
+            unset: names and paths that go.
+            rename: new names.
+            set: fields whose names may be paths.
+        """
+        layout = self.layout
+        new = rename.values()
+        apart = len({*new}) == len(rename) and layout.keys().isdisjoint(new) and "_id" not in unset and "_id" not in rename
+        plain = not any("." in name or "\0" in name for name in (*unset, *new, *(element.name for element in set)))
+        if self._twice or not (apart and plain) or next(iter(layout), "") != "_id":
+            return None
+        return cut(self.raw, layout, unset, rename, set)
 
     @property
     def key(self) -> Element:
@@ -73,13 +92,14 @@ class MongoRecord(Record):
         return self._ref
 
     def names(self) -> Sequence[str]:
-        return tuple(self.elements)
+        return tuple(self.layout)
 
     def has(self, name: str) -> bool:
-        return name in self.elements
+        return name in (self._layout or self.layout)
 
     def value(self, name: str) -> Any:
-        return decode(self.elements[name])
+        _, kind, _, at, stop = (self._layout or self.layout)[name]
+        return decoded(kind, self.raw[at:stop], 0)
 
     def image(self) -> Image:
         return Image(shape_of(self.collection), self.raw)

@@ -271,7 +271,8 @@ class MongoStore(Store):
         for one in migration.all_keys():
             if one.key is not None:
                 return set(range(len(keys)))  # the function cannot be turned round, so nothing can be looked up
-            there |= self._there(tx, one, keys)
+            # Most keys are in the first source, so that hardly anything is left to ask of the others.
+            there |= self._there(tx, one, [key for key, form in zip(keys, forms, strict=True) if form not in there])
         return {at for at, form in enumerate(forms) if form in there}
 
     # -- images ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bson.raw_bson import RawBSONDocument
@@ -19,31 +18,24 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from backtrail.errors import AuthorMistake, BadValue, Retry, SchemaChanged, TooLarge
+from backtrail.errors import AuthorMistake, BadValue, Retry, TooLarge
 from backtrail.image import Image, Ref, Written
 from backtrail.migration import Invariant, Keys, Rows
 from backtrail.stores.base import Earlier, Put, Rowsets, Transaction, Write
 from backtrail.stores.mongo import commands, plan
-from backtrail.stores.mongo.document import ARRAY, DOCUMENT, Element, everything, first, join, split
+from backtrail.stores.mongo.document import DOCUMENT, Element, first, join, split
 from backtrail.stores.mongo.edited import copied, with_id
 from backtrail.stores.mongo.errors import DENIED
 from backtrail.stores.mongo.keys import asked
-from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, only, order_of, ref_of, shape_of
+from backtrail.stores.mongo.reading import IN_LIMIT, MAX_BYTES, Reader, equal_to
+from backtrail.stores.mongo.record import MongoRecord, key_from_ref, ref_of, shape_of
 from backtrail.stores.mongo.taken import naming_holders
-from backtrail.stores.mongo.values import encode, show
+from backtrail.stores.mongo.values import show
 
 if TYPE_CHECKING:
     from backtrail.stores.mongo.store import MongoStore
 
-REGEX = 0x0B
-IN_LIMIT = 2000
-"""How many values go into one `$in`: at a few kilobytes an id, still far from the 16 MB of a message."""
-
-MAX_BYTES = 32 * 1024 * 1024
-"""As much is read for one transaction, unless one entity alone has more: twice that goes into the ledger, and all of it within 60 seconds."""
-
 RawCollection = Collection[RawBSONDocument]
-Parts = tuple[Element, ...]
 
 
 class MongoTransaction(Transaction):
@@ -56,6 +48,7 @@ class MongoTransaction(Transaction):
         self.session = session
         self.connection = store.ledger_database
         self._now: dt.datetime | None = None
+        self._reader = Reader(store, session)
 
     @property
     def now(self) -> dt.datetime:
@@ -78,45 +71,7 @@ class MongoTransaction(Transaction):
         sources: Sequence[Keys] = (),
         earlier: Sequence[Earlier] = (),
     ) -> list[Rowsets]:
-        found: list[Rowsets] = [{} for _ in keys]
-        budget = MAX_BYTES if lock and len(keys) > 1 else None
-        for rows in reads:
-            wanted = [_wanted(rows, key, rowsets) for key, rowsets in zip(keys, found, strict=True)]
-            groups: list[list[MongoRecord]] = [[] for _ in keys]
-            for record in self._matching(rows, wanted):
-                for at in record[1]:
-                    groups[at].append(record[0])
-                if budget is not None:
-                    budget -= len(record[0].raw)
-                    if budget < 0:
-                        raise TooLarge(f"the documents of {len(keys)} entities are more than one transaction should hold")
-            if any(ref.table == rows.table for images in earlier for ref in images):
-                groups = [_as_earlier(rows, *one) for one in zip(groups, earlier, wanted, strict=True)]
-            for rowsets, group in zip(found, groups, strict=True):
-                rowsets[rows.name] = [*sorted(group, key=_order)]
-        return found
-
-    def _matching(self, rows: Rows, wanted: Sequence[Sequence[Parts]]) -> Iterator[tuple[MongoRecord, Sequence[int]]]:
-        """Each document that somebody wants, once, with the positions of those who do."""
-        owners: dict[Any, list[int]] = defaultdict(list)
-        values: dict[Any, Parts] = {}
-        for at, ways in enumerate(wanted):
-            for parts in ways:
-                form = tuple(map(equal_form, parts))
-                values.setdefault(form, parts)
-                if at not in owners[form]:
-                    owners[form].append(at)
-        collection = self.store.raw(rows.table)
-        projection = None if rows.columns is None else only({"_id", *rows.by, *rows.columns})
-        seen: set[Ref] = set()
-        distinct = list(values.values())
-        for chunk in (distinct[at : at + IN_LIMIT] for at in range(0, len(distinct), IN_LIMIT)):
-            for one in collection.find(_asked(rows.by, chunk), projection, session=self.session):
-                record = MongoRecord(rows.table, bytes(one.raw), whole=rows.columns is None)
-                positions = {at for form in _forms(rows.by, bytes(one.raw)) for at in owners.get(form, ())}
-                if positions and (len(distinct) <= IN_LIMIT or record.ref not in seen):
-                    seen.update([record.ref] if len(distinct) > IN_LIMIT else ())
-                    yield record, sorted(positions)
+        return self._reader.read(reads, keys, whole=lock, earlier=earlier)
 
     def fetch(self, refs: Iterable[Ref], *, lock: bool) -> dict[Ref, Image]:
         images: dict[Ref, Image] = {}
@@ -126,11 +81,11 @@ class MongoTransaction(Transaction):
             size = 0
             for at in range(0, len(of_collection), IN_LIMIT):
                 keys = [(key_from_ref(ref.key),) for ref in of_collection[at : at + IN_LIMIT]]
-                for one in self.store.raw(name).find(_asked(("_id",), keys), session=self.session):
-                    ref = ref_of(name, bytes(one.raw))
+                for raw in self._reader.found(name, equal_to(("_id",), keys)):
+                    ref = ref_of(name, raw)
                     if ref in asked:  # an _id that is only equal, 1.0 for 1, is another document
-                        images[ref] = Image(shape, bytes(one.raw))
-                        size += len(bytes(one.raw))
+                        images[ref] = Image(shape, raw)
+                        size += len(raw)
                     if lock and size > MAX_BYTES and len(asked) > 1:
                         raise TooLarge(f"{len(asked)} documents of {name} are more than one transaction should hold")
         return images
@@ -152,6 +107,7 @@ class MongoTransaction(Transaction):
     # -- writing --------------------------------------------------------------------------------------------------
 
     def apply(self, writes: Sequence[Write], *, ordered: bool = False) -> list[Written]:
+        self._reader.forget(write.table for write in writes)
         given = _given(writes)
         documents = {id(write): _document(write, given) for write in writes if write.op == "create"}
         if ordered:
@@ -160,7 +116,14 @@ class MongoTransaction(Transaction):
             for name, group in _by_table(writes).items():
                 self._write_all(name, group, documents, given)
         refs = {id(write): write.ref or ref_of(write.table, documents[id(write)]) for write in writes}
-        live = self.fetch(list(refs.values()), lock=False)
+        kept = {
+            refs[at]: Image(shape_of(refs[at].table), document)
+            for at, document in documents.items()
+            if commands.is_kept(document)
+        }
+        # An update is the server's own work, down to the order of the fields that it adds.
+        rest = [ref for write in writes if write.op != "delete" and (ref := refs[id(write)]) not in kept]
+        live = kept | self.fetch(rest, lock=False)
         return [_written(write, refs[id(write)], live) for write in writes]
 
     def _write_all(self, name: str, group: Sequence[Write], documents: Mapping[int, bytes], given: Mapping[int, Element]) -> None:
@@ -193,11 +156,12 @@ class MongoTransaction(Transaction):
             first.setdefault(put.ref, put.live)
             last[put.ref] = put.target
         changed = [ref for ref, target in last.items() if target != first[ref]]
+        self._reader.forget(ref.table for ref in changed)
         for name, refs in _by_table(changed).items():
             with naming_holders(self.store, name, refs, wanted=ordered):
                 self._put_all(name, refs, first, last, ordered=ordered)
-        live = self.fetch(last, lock=False)
-        return {ref: live.get(ref) for ref in last}
+        unsure = [ref for ref in changed if (target := last[ref]) is not None and not commands.is_kept(target.data)]
+        return last | self.fetch(unsure, lock=False)
 
     def _put_all(
         self,
@@ -231,49 +195,6 @@ class MongoTransaction(Transaction):
                 raise
             self.store.may_bypass = False
             raise Retry("the database user may not go past validators: once more without") from error
-
-
-def _wanted(rows: Rows, key: Any, rowsets: Rowsets) -> list[Parts]:
-    """What the fields of `by` must be equal to: one of these."""
-    if rows.via is None:
-        value = key if rows.key is None else rows.key(key)
-        parts = value if isinstance(value, tuple) else (value,)
-        if len(parts) != len(rows.by):
-            raise SchemaChanged(f"Rows({rows.table!r}) finds rows by {len(rows.by)} fields, and the key has {len(parts)} values")
-        return [tuple(encode(part) for part in parts)]
-    name, field = rows.via
-    found = (element for record in rowsets[name] for element in everything(record.raw, field.split(".")))  # type: ignore[attr-defined] # our own records
-    return [(element,) for element in found if element.kind != ARRAY and equal_form(element) is not None]
-
-
-def _asked(by: Sequence[str], wanted: Sequence[Parts]) -> RawBSONDocument:
-    """The filter for documents whose fields are equal to one of the wanted."""
-    # A regular expression among them would be a pattern.
-    return RawBSONDocument(join(asked(by, [parts for parts in wanted if all(part.kind != REGEX for part in parts)])))
-
-
-def _forms(by: Sequence[str], raw: bytes) -> Iterable[tuple[Any, ...]]:
-    """What the document's fields are equal to, in the form by which owners are looked up."""
-    if len(by) == 1 and "." not in by[0]:
-        element = first(raw, by[0])
-        if element is None or element.kind != ARRAY:
-            return ((equal_form(element),),)
-    each = [[equal_form(element) for element in everything(raw, name.split("."))] or [None] for name in by]
-    return product(*each)
-
-
-def _as_earlier(rows: Rows, records: Sequence[MongoRecord], earlier: Earlier, wanted: Sequence[Parts]) -> list[MongoRecord]:
-    """The records with those of known past as they were then; one that was not there goes, one that is gone comes back."""
-    kept = [record for record in records if record.ref not in earlier]
-    forms = {tuple(map(equal_form, parts)) for parts in wanted}
-    for ref, image in earlier.items():
-        if ref.table == rows.table and image is not None and any(form in forms for form in _forms(rows.by, image.data)):
-            kept.append(MongoRecord(rows.table, image.data, whole=rows.columns is None))
-    return kept
-
-
-def _order(record: MongoRecord) -> tuple[int, Any]:
-    return order_of(record.key)
 
 
 def _by_table(items: Iterable[Any]) -> dict[str, list[Any]]:

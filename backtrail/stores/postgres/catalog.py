@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from backtrail.stores.cells import tag_server_text, tag_server_texts
 from backtrail.stores.postgres.marked import MARKED, exact, marked_decoder
-from backtrail.stores.postgres.types import KEY_TYPES, NUMBERS, UNEQUAL_OIDS
+from backtrail.stores.postgres.types import JSON_OIDS, KEY_TYPES, NUMBERS, UNEQUAL_OIDS
 from backtrail.stores.postgres.values import decoder, encoder
 from backtrail.stores.tables import Column, ForeignKey, Table
 
@@ -146,6 +146,7 @@ def _column(table: str, row: Any) -> Column:
         folds=folds or (oid in UNEQUAL_OIDS and kind.replace("%", "%%") == cast),
         exact=reading,
         marked=marked,
+        takes_text=oid not in JSON_OIDS,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, cast
@@ -15,8 +15,10 @@ from psycopg.types.string import TextLoader
 from sqlalchemy.engine import Connection
 
 from backtrail.errors import BadValue, Quarantine
+from backtrail.image import Image
 from backtrail.stores.base import Write
 from backtrail.stores.cells import ref_key
+from backtrail.stores.postgres.lines import image_key, image_of_line
 from backtrail.stores.postgres.marked import MARKED, Sent, SentDumper, parameter
 from backtrail.stores.postgres.past_triggers import past_triggers
 from backtrail.stores.postgres.taken import taken
@@ -78,6 +80,20 @@ class PostgresTransaction(SqlTransaction):
 
     def rows_of(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self.text_cursor.execute(sql, parameters).fetchall()
+
+    def images(self, table: Table, pairs: Sequence[Cells], *, lock: bool) -> Iterator[tuple[int, str, Image]]:
+        # As lines of COPY: each is nearly an image already, and no cell of it becomes an object of its own.
+        if not pairs:
+            return
+        sql, parameters = self.joined(table, table.key_columns, pairs)
+        columns = ", ".join(column.read(f"t.{self.quote(column.name)}") for column in table.columns)
+        clause = f" {self.lock_clause}" if lock and table.lockable else ""
+        shape, key = table.shape, image_key(table)
+        with self.raw.cursor().copy(f"COPY (SELECT k.column1, {columns} FROM {sql}{clause}) TO STDOUT", parameters) as copy:
+            for line in copy:
+                at, _, cells = bytes(line).partition(b"\t")
+                data = image_of_line(cells)
+                yield int(at), key(data), Image(shape, data)
 
     def verbatim(self, sql: str) -> str:
         return sql.replace("%", "%%")

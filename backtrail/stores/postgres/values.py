@@ -30,6 +30,7 @@ from backtrail.stores.postgres.types import (
 from backtrail.values import Opaque
 
 JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+EMPTY: dict[type, str] = {dict: "{}", list: "[]"}
 
 
 def decoder(oid: int) -> Callable[[str], Any]:
@@ -90,10 +91,17 @@ def _or_opaque(load: Callable[[str], Any]) -> Callable[[str], Any]:
 def encoder(table: str, name: str, oid: int) -> Callable[[Any], str]:
     """What turns Python values into text that the server reads as a value of that type."""
     is_json = oid in JSON_OIDS
+    last: Any = object()
+    last_text = ""
 
     def encode(value: Any) -> str:
+        nonlocal last, last_text
+        if value is last:
+            return last_text
         if isinstance(value, Opaque):
             return str(value.exact)
+        if is_json and not value and type(value) in EMPTY:
+            return EMPTY[type(value)]
         try:
             text = JSON.encode(value) if is_json else value if type(value) is str else server_text(value, oid)
             text.encode()  # a lone surrogate is a ValueError
@@ -101,6 +109,8 @@ def encoder(table: str, name: str, oid: int) -> Callable[[Any], str]:
             raise BadValue(f"{table}.{name} cannot hold a value of type {type(value).__name__}") from error
         if "\0" in text:
             raise BadValue(f"{table}.{name} cannot hold text with a NUL character")
+        if type(value) is dt.datetime:
+            last, last_text = value, text  # the time of the job stands in all rows of a batch
         return text
 
     return encode

@@ -51,6 +51,7 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
             default=info[3],
             folds=folds and not (info[4] and info[1].upper() == "INTEGER"),
             key=key_maker(name, info[0], info[1]),
+            takes_text=not info[1].upper().startswith("JSON"),
         )
         for info in infos
     )

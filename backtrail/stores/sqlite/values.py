@@ -15,6 +15,7 @@ from backtrail.stores.cells import RawText
 from backtrail.values import Opaque
 
 JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+EMPTY: dict[type, str] = {dict: "{}", list: "[]"}
 RANKS = {int: 1, float: 1, str: 2, RawText: 2, bytes: 3}
 
 
@@ -93,12 +94,20 @@ def decoder(declared: str) -> Callable[[Any], Any]:
 def encoder(table: str, name: str, declared: str) -> Callable[[Any], Any]:
     """What turns Python values into cells of that column."""
     is_json = declared.upper().startswith("JSON")
+    last: Any = object()
+    last_text: Any = None
 
     def encode(value: Any) -> Any:
+        nonlocal last, last_text
+        if value is last:
+            return last_text
         if isinstance(value, Opaque):
             return value.exact
         try:
-            return _json(value) if is_json or isinstance(value, (dict, list, tuple)) else _stored(value)
+            cell = _json(value) if is_json or isinstance(value, (dict, list, tuple)) else _stored(value)
+            if type(value) is dt.datetime:
+                last, last_text = value, cell  # the time of the job stands in all rows of a batch
+            return cell  # noqa: TRY300 -- nothing more can fail
         except (TypeError, ValueError, OverflowError) as error:
             raise BadValue(f"{table}.{name} cannot hold a value of type {type(value).__name__}") from error
 
@@ -106,7 +115,7 @@ def encoder(table: str, name: str, declared: str) -> Callable[[Any], Any]:
 
 
 def _json(value: Any) -> str:
-    return JSON.encode(value)
+    return EMPTY[type(value)] if not value and type(value) in EMPTY else JSON.encode(value)
 
 
 def _stored(value: Any) -> Any:
