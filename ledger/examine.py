@@ -37,7 +37,13 @@ class Scope:
     """What is verified, and what was looked up once for all of it."""
 
     def __init__(
-        self, ledger: Ledger, found: Found, chosen: Callable[[str], bool] | None, types: tuple[KeyType, ...] | None = None
+        self,
+        ledger: Ledger,
+        found: Found,
+        chosen: Callable[[str], bool] | None,
+        types: tuple[KeyType, ...] | None = None,
+        *,
+        code: bool = True,
     ) -> None:
         """A scope.
 
@@ -46,7 +52,9 @@ class Scope:
             found: the migration's code as it is now.
             chosen: which keys are looked at; None for all.
             types: of the keys' parts, where somebody has asked the sources already.
+            code: whether the author's code is asked again: `migrate`, `check` and `account`.
         """
+        self.code = code
         self.ledger, self.found, self.cls = ledger, found, found.cls
         self._chosen = chosen
         self.whole = chosen is None
@@ -120,6 +128,8 @@ class Examination:
         subjects = [Subject(head, fold(events)) for head, events in self._sound(heads)]
         self._drift(subjects)
         named = [subject for subject in subjects if self._named(subject)]
+        if not self.scope.code:
+            return self.findings
         migrated = [subject for subject in named if subject.head.state == "migrated"]
         self._read(migrated)
         self._decisions(migrated)

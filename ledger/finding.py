@@ -9,6 +9,9 @@ from typing import Any
 CHECKS = ("ledger", "drift", "coverage", "checks", "invariants", "decisions", "accounting")
 """The checks by name, in the order in which they are shown."""
 
+ASKED = ("checks", "decisions", "accounting")
+"""Those that ask the author's code."""
+
 EXAMPLES = 10
 """How many examples a check keeps; it counts all."""
 

@@ -39,6 +39,7 @@ class Recipe:
     params: dict[str, Any]
     chosen: Callable[[str], bool] | None
     types: tuple[KeyType, ...]
+    code: bool = True
 
     def scope(self) -> Scope:
         """The scope, with a ledger of its own.
@@ -49,7 +50,7 @@ class Recipe:
         found = find(self.source).bound(self.params)
         if found.fingerprint != self.fingerprint:
             raise OtherCode(f"the code of {found.name} was changed while it was verified: verify again")
-        return Scope(self.opening(), found, self.chosen, self.types)
+        return Scope(self.opening(), found, self.chosen, self.types, code=self.code)
 
 
 @dataclass(frozen=True)

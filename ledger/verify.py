@@ -16,7 +16,7 @@ from typing import Any
 
 from backtrail.discovery import Found
 from ledger.examine import Scope
-from ledger.finding import Findings
+from ledger.finding import ASKED, Findings
 from ledger.ledger import Ledger
 from ledger.parts import Asked, Coverage, Lost, Part, Stretch
 from ledger.processes import Opening, Pool, Recipe
@@ -49,6 +49,7 @@ class Verifier:
         jobs: int = 1,
         opening: Opening | None = None,
         params: Mapping[str, Any] | None = None,
+        code: bool = True,
     ) -> None:
         """A verifier.
 
@@ -59,12 +60,13 @@ class Verifier:
             jobs: how many processes share the work, if it is enough for that; 1 leaves it to this one.
             opening: what opens the ledger in another process, and can be pickled; without it there is none.
             params: the values that `found` is bound with.
+            code: whether the author's code is asked again: `migrate`, `check` and `account`.
         """
-        self.scope = Scope(ledger, found, chosen)
+        self.scope = Scope(ledger, found, chosen, code=code)
         self._jobs = jobs
         self._recipe: Recipe | None = None
         if opening is not None and jobs > 1:
-            self._recipe = Recipe(opening, found.source, found.fingerprint, dict(params or {}), chosen, self.scope.types)
+            self._recipe = Recipe(opening, found.source, found.fingerprint, dict(params or {}), chosen, self.scope.types, code)
 
     def run(self, progress: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
         """The verification document.
@@ -83,6 +85,9 @@ class Verifier:
                 progress(count)
             for found in rest:
                 findings.add(found())
+        if not self.scope.code:
+            for name in ASKED:
+                findings[name].note = "not asked"
         return findings.document()
 
     @contextmanager

@@ -83,7 +83,7 @@ class SqlJournal(Journal):
         streams = self.tables.streams
         query = self._streams.where(streams.c.migration == migration, self._among(streams.c.key, places))
         query = query.order_by(streams.c.id)
-        return [_head(row) for row in tx.connection.execute(query.with_for_update() if lock else query)]
+        return [_head(row) for row in tx.connection.execute(query.with_for_update() if lock else query).all()]
 
     def _among(self, column: sa.ColumnElement[str], texts: Sequence[str]) -> sa.ColumnElement[bool]:
         """That the column is one of the texts, which travel as one parameter: to write out and read hundreds takes longer than to find them."""
@@ -107,7 +107,7 @@ class SqlJournal(Journal):
         streams = self.tables.streams
         where = self._where(migration, state, failed, campaign, paging=not failed)
         query = self._streams.where(where, streams.c.id > after).order_by(streams.c.id).limit(limit)
-        return [_head(row) for row in tx.connection.execute(query)]
+        return [_head(row) for row in tx.connection.execute(query).all()]
 
     def subject_streams(
         self, tx: Transaction, migrations: Collection[str], places: Sequence[str], subjects: Sequence[str], *, lock: bool
@@ -116,7 +116,7 @@ class SqlJournal(Journal):
         named = sa.and_(streams.c.migration.in_(migrations), streams.c.key.in_(places))
         where = sa.or_(named, sa.and_(streams.c.migration.in_(migrations), streams.c.subject.in_(subjects)))
         query = self._streams.where(where).order_by(streams.c.id)
-        return self._named(tx, [_head(row) for row in tx.connection.execute(query.with_for_update() if lock else query)])
+        return self._named(tx, [_head(row) for row in tx.connection.execute(query.with_for_update() if lock else query).all()])
 
     def matching(self, tx: Transaction, migration: str, *, state: str | None = None, failed: bool | None = None) -> int:
         where = self._where(migration, state, failed, None)
@@ -139,7 +139,7 @@ class SqlJournal(Journal):
     def count(self, tx: Transaction, migration: str) -> dict[str, int]:
         streams = self.tables.streams
         query = sa.select(streams.c.state, sa.func.count()).where(streams.c.migration == migration).group_by(streams.c.state)
-        return {row[0]: row[1] for row in tx.connection.execute(query)}
+        return {row[0]: row[1] for row in tx.connection.execute(query).all()}
 
     def strays(self, tx: Transaction, limit: int) -> list[int]:
         events, streams = self.tables.events, self.tables.streams
@@ -224,7 +224,7 @@ class SqlJournal(Journal):
         heads: dict[int, Head] = {}
         for chunk in chunks(sorted({placed.stream for placed in found})):
             query = self._streams.where(streams.c.id.in_(chunk))
-            heads |= {row.id: _head(row) for row in tx.connection.execute(query)}
+            heads |= {row.id: _head(row) for row in tx.connection.execute(query).all()}
         pairs = [(heads[stream], event) for stream, event in found if stream in heads]
         return [pair for pair in pairs if migration is None or pair[0].migration == migration]
 
@@ -244,13 +244,13 @@ class SqlJournal(Journal):
         found: dict[int, str] = {}
         for chunk in chunks(streams):
             query = sa.select(table.c.id, table.c.subject).where(table.c.id.in_(chunk), table.c.subject.is_not(None))
-            found |= {row.id: row.subject for row in tx.connection.execute(query)}
+            found |= {row.id: row.subject for row in tx.connection.execute(query).all()}
         return found
 
-    def _loaded(self, tx: Transaction, rows: Iterable[Any]) -> Iterator[Placed]:
+    def _loaded(self, tx: Transaction, rows: sa.CursorResult[Any]) -> Iterator[Placed]:
         shapes: dict[Any, Shape | None] = {None: None}
-        for row in list(rows):
-            stream, at, ref, version, campaign, shape, kind, found, body = row
+        for row in rows.all():
+            stream, at, ref, version, campaign, shape, kind, found, body = tuple(row)
             if shape not in shapes:
                 shapes[shape] = self._load_shape(tx, shape)
             event = Event(version, KINDS.get(kind, kind), campaign, at, None, shapes[shape])
@@ -275,7 +275,7 @@ class SqlJournal(Journal):
     def _recalls(self, tx: Transaction, migration: str, places: Sequence[str]) -> Iterable[Recall]:
         table = self.tables.recalls
         query = sa.select(table).where(table.c.migration == migration, table.c.key.in_(places))
-        return [Recall(row.key, row.label, row.digest, row.result) for row in tx.connection.execute(query)]
+        return [Recall(row.key, row.label, row.digest, row.result) for row in tx.connection.execute(query).all()]
 
     def _store_recall(self, tx: Transaction, migration: str, recall: Recall) -> None:
         values = {

@@ -25,6 +25,7 @@ from producer.sources import Chosen
 @click.argument("migration", required=False)
 @click.option("--sample", type=Share(), metavar="1%", help="A share of the entities only.")
 @only_option
+@click.option("--no-code", is_flag=True, help="Ledger, rows, coverage and invariants alone; the migration's code is not asked.")
 @click.option("-j", "--jobs", type=click.IntRange(1), metavar="N", help="Processes; as many as there are cores.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), metavar="FILE", help="And that what it covers is still there.")
 @verifier_option
@@ -34,6 +35,7 @@ def verify(
     migration: str | None,
     sample: float | None,
     only: Sequence[str],
+    no_code: bool,
     jobs: int | None,
     checkpoint: Path | None,
     verifier: str | None,
@@ -54,7 +56,7 @@ def verify(
     named = frozenset(known_keys(ledger, found, only) if only else ())
     chosen = Chosen(sample, named) if sample or named else None
     opening = functools.partial(open_ledger, context.settings)
-    work = Verifier(ledger, found, chosen, jobs=jobs or cores(), opening=opening, params=params)
+    work = Verifier(ledger, found, chosen, jobs=jobs or cores(), opening=opening, params=params, code=not no_code)
     sealed = None if checkpoint is None else checkpoints.comparison(context, checkpoint, verifier, found.name)
     with context.err.status("verifying") as spinner:
         seen = 0

@@ -57,9 +57,11 @@ def prepare(engine: Engine, users: int = 5) -> None:
         engine.script(f"INSERT INTO notes VALUES ({number}, {number}), ({number + 10}, {number + 10})")
 
 
-def verify(engine: Engine, cls: type[Migration] = Split, chosen: Callable[[str], bool] | None = None) -> dict[str, Any]:
+def verify(
+    engine: Engine, cls: type[Migration] = Split, chosen: Callable[[str], bool] | None = None, *, code: bool = True
+) -> dict[str, Any]:
     """The document, whose form and sums are what scripts rely on."""
-    document = Verifier(engine.ledger, engine.found(cls), chosen).run()
+    document = Verifier(engine.ledger, engine.found(cls), chosen, code=code).run()
     assert json.loads(json.dumps(document)) == document
     assert [one["name"] for one in document["checks"]] == NAMES
     for one in document["checks"]:
@@ -109,6 +111,48 @@ def lived(engine: Engine) -> None:
     assert back["rolled_back"] == 2
     assert engine.rerun(Split, only=["2"])["migrated"] == 1
     loosen(engine)
+
+
+# -- without the author's code ----------------------------------------------------------------------------------------
+
+
+class Grumbler(Split):
+    """The same, whose code finds fault with all that it is asked."""
+
+    def migrate(self, user: Any) -> None:
+        super().migrate(user)
+        if ASKED_AGAIN:
+            user.remark("again")
+
+    def check(self, user: Any) -> list[str]:
+        return ["wrong"] if ASKED_AGAIN else []
+
+
+ASKED_AGAIN: list[bool] = []
+
+
+def test_what_needs_no_code_is_verified_without(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ledger, drift, coverage and invariants are looked at; migrate, check and account are not asked, and the document says so."""
+    prepare(engine)
+    assert engine.migrate(Grumbler)["migrated"] == 5
+    monkeypatch.setattr(f"{__name__}.ASKED_AGAIN", [True])
+    assert set(found(verify(engine, Grumbler))) == {"checks", "decisions"}
+    document = verify(engine, Grumbler, code=False)
+    assert document["ok"], found(document)
+    checks = {one["name"]: one for one in document["checks"]}
+    assert {name for name, one in checks.items() if one.get("note") == "not asked"} == {"checks", "decisions", "accounting"}
+    assert [checks[name]["checked"] for name in ("ledger", "drift", "coverage", "checks", "decisions", "accounting")] == [
+        38,
+        25,
+        5,
+        0,
+        0,
+        0,
+    ]
+    engine.execute("UPDATE people SET first = 'other' WHERE id = 2")
+    assert "changed since" in only(verify(engine, Grumbler, code=False), "drift", "2")
+    engine.execute("INSERT INTO users VALUES (99, 'No One')")
+    assert set(found(verify(engine, Grumbler, code=False))) == {"drift", "coverage"}
 
 
 # -- nothing where all is well ----------------------------------------------------------------------------------------
