@@ -46,6 +46,10 @@ class Record(ABC):
     def image(self) -> Image:
         """The exact image of what was read."""
 
+    def same(self, other: Record) -> bool:
+        """Whether the other holds the same, byte by byte."""
+        return self.image() == other.image()
+
 
 class UnknownColumn(UnknownField, KeyError):
     """`migrate` asked a row for a column that it does not have; also what a mapping raises, so that `.get()` works."""

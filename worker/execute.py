@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,10 +27,10 @@ from ledger.entry import Entry, Fact, Head
 from ledger.history import expected, fold, kind_of
 from ledger.integrity import flaw
 from ledger.journal import to_json
-from ledger.presence import milliseconds
 from ledger.progress import Tally
 from ledger.redecide import without_own_writes
 from ledger.state import action
+from worker.ahead import Ahead, look_ahead
 from worker.jobs import Job, NotGoing, RecallsPending, Rejected, reason
 from worker.restore import bring_again, take_back
 from worker.work import Work
@@ -63,6 +64,8 @@ def execute(
         Rejected, RecallsPending, TooLong, NotGoing: as they say.
         BacktrailError: the database's answer, by its remedy.
     """
+    early = work.store.one_writer and work.campaign.kind == "migrate" and not ordered
+    ahead = look_ahead(work, [key for key in keys if key not in failures]) if early else None
     with work.ledger.writing() as tx:
         work.portion.begin()
         batch = work.ledger.campaigns.claim(tx, work.campaign.id, number)
@@ -71,7 +74,7 @@ def execute(
             return
         if campaign is None or campaign.state not in GOING:
             raise NotGoing
-        attempt = Attempt(work, tx, keys, failures, ordered=ordered)
+        attempt = Attempt(work, tx, keys, failures, ordered=ordered, ahead=ahead)
         attempt.run()
         counted = Tally(**tally.values())
         attempt.count(counted)
@@ -91,11 +94,17 @@ class Attempt:
     """The jobs of one transaction."""
 
     def __init__(
-        self, work: Work, tx: Transaction, keys: Sequence[str], failures: dict[str, Quarantine], *, ordered: bool
+        self,
+        work: Work,
+        tx: Transaction,
+        keys: Sequence[str],
+        failures: dict[str, Quarantine],
+        *,
+        ordered: bool,
+        ahead: Ahead | None = None,
     ) -> None:
         self.work, self.tx, self.ordered = work, tx, ordered
         self.failures = failures
-        self.at = milliseconds(tx)
         self.journal = work.ledger.journal
         # The ledger may be encrypted since this process began: nothing is written open from then on.
         work.ledger.keyring.open(tx, again=True)
@@ -103,6 +112,18 @@ class Attempt:
         campaign = work.campaign
         heads = self.journal.heads(tx, campaign.migration, keys, lock=True)
         self.jobs = [self._job(key, heads.get(key)) for key in dict.fromkeys(keys)]
+        # Its time is a while ago: nothing may have been appended since.
+        self.ahead = None if any(job.open and job.head.id is not None for job in self.jobs) else ahead
+
+    @property
+    def now(self) -> dt.datetime:
+        """The time of these jobs."""
+        return self.tx.now if self.ahead is None else self.ahead.now
+
+    @property
+    def at(self) -> int:
+        """The same in milliseconds since 1970."""
+        return round(self.now.timestamp() * 1000)
 
     def _job(self, text: str, head: Head | None) -> Job:
         if head is None:
@@ -217,8 +238,9 @@ class Attempt:
     def _read_and_decide(self, jobs: list[Job]) -> None:
         jobs = [job for job in jobs if job.open]
         self._read(jobs)
+        self._keep_foreseen(jobs)
         self.decide([job for job in jobs if job.action == "redo"], recorded=True)
-        self.decide([job for job in jobs if job.action != "redo"], recorded=False)
+        self.decide([job for job in jobs if job.action != "redo" and job.plan is None], recorded=False)
         decided = [job for job in jobs if job.plan is not None]
         if decided:
             self._demand_pure(decided[0])
@@ -234,6 +256,19 @@ class Attempt:
             jobs, self.tx.read(migration.reads, [job.key for job in jobs], lock=True, sources=migration.all_keys()), strict=True
         ):
             job.rows = rows
+
+    def _keep_foreseen(self, jobs: list[Job]) -> None:
+        """Nothing; each job has what was decided about it beforehand, unless the rows of one are not what they were then."""
+        ahead = self.ahead
+        if ahead is None:
+            return
+        foreseen = [ahead.foreseen.get(job.text) for job in jobs]
+        if not all(found is not None and found.still(job.rows) for job, found in zip(jobs, foreseen, strict=True)):
+            self.ahead = None
+            return
+        for job, found in zip(jobs, foreseen, strict=True):
+            if found is not None:
+                job.decision, job.plan = found.decision, found.plan
 
     def decide(self, jobs: list[Job], *, recorded: bool) -> None:
         """Nothing; each job has what `migrate` decides, with the time and parameters of now, or those recorded when it was first decided."""
@@ -266,7 +301,7 @@ class Attempt:
         )
 
     def _decided(self, job: Job, recalls: Any, *, recorded: bool = False) -> Decision:
-        work, now = self.work, self.tx.now
+        work, now = self.work, self.now
         migration = work.migration
         if recorded and job.standing.begun is not None:
             now = at_time(job.standing.begun.at, now)
@@ -337,7 +372,7 @@ class Attempt:
         for job in jobs:
             changes = [fact.written for fact in job.facts if fact.written is not None and fact.kind != "compensated"]
             rows = with_own_writes(self.work, job.rows, changes)
-            subject = entity(self.work.migration, job.key, self.tx.now, rows, self.work.tables, recalls.get(job.text))
+            subject = entity(self.work.migration, job.key, self.now, rows, self.work.tables, recalls.get(job.text))
             messages = check(self.work.migration, subject)
             if messages:
                 wrong[job.text] = CheckFailed("; ".join(messages))

@@ -170,6 +170,8 @@ class Store(ABC):
 
     kind: str
     url: str
+    one_writer: ClassVar[bool] = False
+    """Whether a transaction that writes keeps out all others from its beginning."""
 
     @abstractmethod
     def transaction(self, *, write: bool = True) -> AbstractContextManager[Transaction]:

@@ -66,6 +66,14 @@ class SqlRecord(Record):
         cells = self.cells
         return Image(table.shape, join_cells(table.tag_all([cells[at] for at in self.layout.positions.values()])))
 
+    def same(self, other: Record) -> bool:
+        assert isinstance(other, SqlRecord)  # noqa: S101 -- rows of this store come from this store
+        # 1, 1.0 and True are equal in Python and different in a database, and so are 0.0 and -0.0. The first cell may be a mere position.
+        places = list(self.layout.positions.values())
+        own, others = [[one.cells[at] for at in places] for one in (self, other)]
+        kinds = list(map(type, own))
+        return own == others and kinds == list(map(type, others)) and (float not in kinds or repr(own) == repr(others))
+
 
 class SqlStore(Store):
     """A database behind SQLAlchemy."""

@@ -12,13 +12,13 @@ from backtrail.stores.writing import SqlTransaction
 from tests.engine import Engine, migration
 
 
-def test_an_edit_between_read_and_commit_waits(engine: Engine) -> None:
+def test_an_edit_between_read_and_commit_waits(on_postgres: Engine) -> None:
     """Somebody who edits a row that was just read waits for the commit: the edit is there afterwards, and nothing was lost."""
-    engine.script(
+    on_postgres.script(
         "CREATE TABLE users (id integer PRIMARY KEY, name text, score integer); CREATE TABLE people (id integer PRIMARY KEY, name text)"
     )
-    engine.script("INSERT INTO users VALUES (1, 'old', 0), (2, 'old', 0)")
-    editor = threading.Thread(target=engine.execute, args=("UPDATE users SET name = 'edited' WHERE id = ?", 1))
+    on_postgres.script("INSERT INTO users VALUES (1, 'old', 0), (2, 'old', 0)")
+    editor = threading.Thread(target=on_postgres.execute, args=("UPDATE users SET name = 'edited' WHERE id = ?", 1))
     committed = threading.Event()
 
     def move(entity: Any) -> None:
@@ -32,10 +32,10 @@ def test_an_edit_between_read_and_commit_waits(engine: Engine) -> None:
         entity.update(row, {"score": 1})
 
     cls = migration(move, keys=Keys("users", "id"), reads=(Rows("users", by="id"),), writes=("people", "users"))
-    assert engine.migrate(cls)["migrated"] == 2, engine.failures(cls)
+    assert on_postgres.migrate(cls)["migrated"] == 2, on_postgres.failures(cls)
     editor.join(30)
-    assert engine.query("SELECT id, name, score FROM users ORDER BY id") == [(1, "edited", 1), (2, "old", 1)]
-    assert engine.query("SELECT name FROM people WHERE id = 1") == [("old",)]
+    assert on_postgres.query("SELECT id, name, score FROM users ORDER BY id") == [(1, "edited", 1), (2, "old", 1)]
+    assert on_postgres.query("SELECT name FROM people WHERE id = 1") == [("old",)]
 
 
 def count(engine: Engine, rest: int) -> None:

@@ -47,9 +47,9 @@ def update(collection: RawCollection, updates: Sequence[tuple[Element, bytes]], 
 
 def replace(
     collection: RawCollection, documents: Sequence[tuple[Element, bytes]], session: ClientSession, *, bypass: bool
-) -> None:
-    """Nothing; each document, which can replace, has taken the place of the one with that `_id`."""
-    _run("update", collection, [_statement(key, document) for key, document in documents], session, bypass=bypass)
+) -> int:
+    """How many of the documents there are: each, which can replace, has taken the place of the one with that `_id`."""
+    return _run("update", collection, [_statement(key, document) for key, document in documents], session, bypass=bypass)
 
 
 def insert(

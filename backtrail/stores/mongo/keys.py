@@ -17,8 +17,8 @@ from backtrail.errors import UsageError
 from backtrail.keys import KeyType, type_of
 from backtrail.migration import Keys
 from backtrail.stores.base import KeyCensus, KeyPage
-from backtrail.stores.mongo.document import Element, everything, find, first, join
-from backtrail.stores.mongo.record import equal_form, only
+from backtrail.stores.mongo.document import Element, everything, find, first, join, split
+from backtrail.stores.mongo.record import equal_form, id_of, only
 from backtrail.stores.mongo.values import decode, encode, key_kind, key_value
 
 Filter = list[Element]
@@ -111,7 +111,11 @@ def in_order(keys: Keys, documents: Iterator[bytes], limit: int) -> tuple[list[A
     found: list[Any] = []
     last: list[Element] | None = None
     form: Any = None
+    before = b""
     for raw in documents:
+        if raw == before:
+            continue  # only the key's fields are read
+        before = raw
         parts = parts_of(keys, raw)
         own = [equal_form(part) for part in parts]
         if own == form:
@@ -124,20 +128,25 @@ def in_order(keys: Keys, documents: Iterator[bytes], limit: int) -> tuple[list[A
 
 
 def asked(columns: Sequence[str], wanted: Sequence[Sequence[Element]]) -> Filter:
-    """The condition that the fields are equal to one of the wanted. A regular expression can be no key, and would be a pattern here."""
-    if len(columns) == 1:
-        values = [Element(str(at), *parts[0][1:]) for at, parts in enumerate(wanted)]
-        return [Element(columns[0], 0x03, join([Element("$in", 0x04, join(values))]))]
-    return [Element("$or", 0x04, join([Element(str(at), 0x03, _all_equal(columns, parts)) for at, parts in enumerate(wanted)]))]
+    """The condition that the fields are equal to one of the wanted. A regular expression can be no key, and would be a pattern here.
+
+    Of several fields each is asked for by itself, so that whoever asks has to look whether they belong together: the server makes a plan for
+    every part of an `$or`. Keys that follow one another have hardly any other between them.
+    """
+    if not wanted:
+        return [Element(columns[0], 0x03, join([Element("$in", 0x04, join([]))]))]
+    return [_one_of(name, parts) for name, parts in zip(columns, zip(*wanted, strict=True), strict=True)]
 
 
-def _all_equal(columns: Sequence[str], parts: Sequence[Element]) -> bytes:
-    return join(Element(name, 0x03, join([Element("$eq", *part[1:])])) for name, part in zip(columns, parts, strict=True))
+def _one_of(name: str, parts: Sequence[Element]) -> Element:
+    values = dict.fromkeys(part[1:] for part in parts)
+    return Element(name, 0x03, join([Element("$in", 0x04, join(Element(str(at), *value) for at, value in enumerate(values)))]))
 
 
 def form_of_group(raw: bytes, parts: int) -> tuple[Any, ...]:
     """The form of the key of a `$group`, in which parts that are absent are missing."""
-    return tuple(equal_form(find(raw, ("_id", f"c{at}"))) for at in range(parts))
+    found = {part.name: part for part in split(id_of(raw).data)}
+    return tuple(equal_form(found.get(f"c{at}")) for at in range(parts))
 
 
 def projected(keys: Keys) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
 
 from backtrail.errors import SchemaChanged, TooLarge
-from backtrail.image import Ref
+from backtrail.image import Image, Ref
 from backtrail.migration import Rows
 from backtrail.stores.base import Earlier, Rowsets
 from backtrail.stores.mongo.document import ARRAY, Element, everything, join
@@ -43,6 +43,7 @@ class Reader:
     def __init__(self, store: MongoStore, session: ClientSession) -> None:
         self.store, self.session = store, session
         self._last: dict[Rows, dict[Ways, list[MongoRecord]]] = {}
+        self._written: dict[Ref, Image | None] = {}
 
     def read(self, reads: Sequence[Rows], keys: Sequence[Any], *, whole: bool, earlier: Sequence[Earlier]) -> list[Rowsets]:
         """The rows of each key in binary order of their primary keys.
@@ -58,22 +59,31 @@ class Reader:
         before, self._last = self._last, {}
         for rows in reads:
             wanted = [_wanted(rows, key, rowsets) for key, rowsets in zip(keys, found, strict=True)]
-            known = before.get(rows, {})
+            known = self._now(rows, before.get(rows, {}))
             known |= self._groups(rows, [ways for ways in wanted if ways not in known], budget)
             groups: Sequence[Sequence[MongoRecord]] = [known[ways] for ways in wanted]
+            self._last[rows] = known
             if budget is not None:
-                self._last[rows] = known
-                budget -= sum(len(record.raw) for group in groups for record in group)
+                budget -= sum({id(record): len(record.raw) for group in groups for record in group}.values())
             if any(ref.table == rows.table for images in earlier for ref in images):
                 groups = [_as_earlier(rows, *one) for one in zip(groups, earlier, wanted, strict=True)]
             for rowsets, group in zip(found, groups, strict=True):
                 rowsets[rows.name] = [*group]
+        self._written = {}
         return found
 
-    def forget(self, tables: Iterable[str]) -> None:
-        """Nothing; what was read of these collections is read anew. Of others a session that sees one moment has to ask but once."""
-        written = {*tables}
-        self._last = {rows: groups for rows, groups in self._last.items() if rows.table not in written}
+    def wrote(self, images: Mapping[Ref, Image | None]) -> None:
+        """Nothing; these documents are what this transaction has made of them. Of others, which see one moment, one has to ask but once."""
+        self._written |= images
+
+    def _now(self, rows: Rows, groups: dict[Ways, list[MongoRecord]]) -> dict[Ways, list[MongoRecord]]:
+        """What was read, with the documents as this transaction has left them since."""
+        if not groups or all(ref.table != rows.table for ref in self._written):
+            return groups
+        if rows.columns is not None:
+            return {}  # the server knows best what it leaves of a document
+        new = _by_form(rows, self._written)
+        return {ways: _with(group, self._written, new, ways) for ways, group in groups.items()}
 
     def _groups(self, rows: Rows, wanted: Sequence[Ways], budget: int | None) -> dict[Ways, list[MongoRecord]]:
         groups: dict[Ways, list[MongoRecord]] = {ways: [] for ways in wanted}
@@ -114,27 +124,30 @@ class Reader:
     def found(self, name: str, condition: RawBSONDocument, projection: dict[str, Any] | None = None) -> Iterator[bytes]:
         """The documents that the filter finds, as the server's answers hold them: one after the other, without an object around each."""
         # All at once: the server's first answer would otherwise hold a hundred, and the next as many as fit.
-        found = self.store.raw(name).find_raw_batches(condition, projection, session=self.session, batch_size=BATCH)
-        batch: bytes
-        for batch in found:  # type: ignore[assignment] # the driver's own types know no raw batches of raw documents
-            at, end = 0, len(batch)
-            while at < end:
-                stop = at + int.from_bytes(batch[at : at + 4], "little")
-                yield batch[at:stop]
-                at = stop
+        return documents(self.store.raw(name).find_raw_batches(condition, projection, session=self.session, batch_size=BATCH))
 
 
-def _wanted(rows: Rows, key: Any, rowsets: Rowsets) -> list[Parts]:
+def documents(batches: Iterable[Any]) -> Iterator[bytes]:
+    """The documents in raw batches, one after the other."""
+    for batch in batches:
+        at, end = 0, len(batch)
+        while at < end:
+            stop = at + int.from_bytes(batch[at : at + 4], "little")
+            yield batch[at:stop]
+            at = stop
+
+
+def _wanted(rows: Rows, key: Any, rowsets: Rowsets) -> Ways:
     """What the fields of `by` must be equal to: one of these."""
     if rows.via is None:
         value = key if rows.key is None else rows.key(key)
         parts = value if isinstance(value, tuple) else (value,)
         if len(parts) != len(rows.by):
             raise SchemaChanged(f"Rows({rows.table!r}) finds rows by {len(rows.by)} fields, and the key has {len(parts)} values")
-        return [tuple(encode(part) for part in parts)]
+        return (tuple(encode(part) for part in parts),)
     name, field = rows.via
     found = (element for record in rowsets[name] for element in everything(record.raw, field.split(".")))  # type: ignore[attr-defined] # our own records
-    return [(element,) for element in found if element.kind != ARRAY and equal_form(element) is not None]
+    return tuple((element,) for element in found if element.kind != ARRAY and equal_form(element) is not None)
 
 
 def equal_to(by: Sequence[str], wanted: Sequence[Parts]) -> RawBSONDocument:
@@ -148,17 +161,19 @@ class _Forms:
 
     def __init__(self, by: Sequence[str]) -> None:
         self._by = by
-        self._alone = by[0] if len(by) == 1 and "." not in by[0] else None
         self._known: dict[tuple[int, bytes] | None, Any] = {None: None}
 
     def of(self, record: MongoRecord) -> Iterable[tuple[Any, ...]]:
         """Every form that the document's fields have: several where one of them is a list."""
-        if self._alone is not None:
-            element = record.element(self._alone)
+        each = [self._of(record, name) for name in self._by]
+        return [tuple(forms[0] for forms in each)] if all(len(forms) == 1 for forms in each) else product(*each)
+
+    def _of(self, record: MongoRecord, name: str) -> Sequence[Any]:
+        if "." not in name:
+            element = record.element(name)
             if element is None or element.kind != ARRAY:
-                return ((self._form(element),),)
-        each = [[*map(self._form, everything(record.raw, name.split(".")))] or [None] for name in self._by]
-        return product(*each)
+                return (self._form(element),)
+        return [*map(self._form, everything(record.raw, name.split(".")))] or [None]
 
     def _form(self, element: Element | None) -> Any:
         value = element and element[1:]
@@ -167,17 +182,30 @@ class _Forms:
         return self._known[value]
 
 
-def _as_earlier(rows: Rows, records: Sequence[MongoRecord], earlier: Earlier, wanted: Sequence[Parts]) -> list[MongoRecord]:
+def _with(
+    records: Sequence[MongoRecord], instead: Collection[Ref], new: Mapping[Any, Sequence[MongoRecord]], ways: Ways
+) -> list[MongoRecord]:
+    """The records, with new ones that an entity has by their forms instead of some."""
+    kept = [record for record in records if record.ref not in instead]
+    own = {id(record): record for parts in ways for record in new.get(tuple(map(equal_form, parts)), ())}
+    return sorted([*kept, *own.values()], key=_order)
+
+
+def _as_earlier(rows: Rows, records: Sequence[MongoRecord], earlier: Earlier, wanted: Ways) -> list[MongoRecord]:
     """The records with those of known past as they were then; one that was not there goes, one that is gone comes back."""
-    kept = [record for record in records if record.ref not in earlier]
-    forms = {tuple(map(equal_form, parts)) for parts in wanted}
-    found = _Forms(rows.by)
-    for ref, image in earlier.items():
+    return _with(records, earlier, _by_form(rows, earlier), wanted)
+
+
+def _by_form(rows: Rows, images: Mapping[Ref, Image | None]) -> dict[Any, list[MongoRecord]]:
+    """The documents of these images that the read may meet, by each form that its fields have."""
+    forms = _Forms(rows.by)
+    found: dict[Any, list[MongoRecord]] = defaultdict(list)
+    for ref, image in images.items():
         if ref.table == rows.table and image is not None:
             record = MongoRecord(rows.table, image.data, whole=rows.columns is None)
-            if any(form in forms for form in found.of(record)):
-                kept.append(record)
-    return kept
+            for form in {*forms.of(record)}:
+                found[form].append(record)
+    return found
 
 
 def _order(record: MongoRecord) -> tuple[int, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from backtrail.entity import Record
 from backtrail.image import Image, Ref, Shape
 from backtrail.stores.mongo.decoding import decoded
-from backtrail.stores.mongo.document import ARRAY, DOCUMENT, Element, Span, first, join, spans, split
+from backtrail.stores.mongo.document import ARRAY, DOCUMENT, FIXED, Element, Span, first, join, spans, split
 from backtrail.stores.mongo.edited import cut
 from backtrail.stores.mongo.values import key_value
 
@@ -80,9 +80,7 @@ class MongoRecord(Record):
     def key(self) -> Element:
         """The document's `_id`."""
         if self._key is None:
-            self._key = first(self.raw, "_id")  # before all others, so that no other is looked at
-            if self._key is None:
-                raise KeyError("_id")
+            self._key = id_of(self.raw)
         return self._key
 
     @property
@@ -123,10 +121,22 @@ def key_from_ref(text: str) -> Element:
 
 def ref_of(collection: str, raw: bytes) -> Ref:
     """The ref of a document."""
+    return Ref(collection, key_of_ref(id_of(raw)))
+
+
+def id_of(raw: bytes) -> Element:
+    """The document's `_id`, at its begin in most of them.
+
+    Raises:
+        KeyError: it has none.
+    """
+    size = FIXED.get(raw[4]) if raw[5:9] == b"_id\0" else None
+    if size is not None:
+        return Element("_id", raw[4], raw[9 : 9 + size])
     key = first(raw, "_id")
     if key is None:
-        raise ValueError("a document without _id")
-    return Ref(collection, key_of_ref(key))
+        raise KeyError("_id")
+    return key
 
 
 def by_id(key: Element) -> bytes:

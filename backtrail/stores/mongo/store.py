@@ -37,6 +37,7 @@ from backtrail.stores.mongo.document import DOCUMENT, Element, split
 from backtrail.stores.mongo.errors import DRIVER, translate
 from backtrail.stores.mongo.examined import demand_sound
 from backtrail.stores.mongo.health import health
+from backtrail.stores.mongo.reading import documents
 from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, order_of, shape_of
 from backtrail.stores.mongo.shown import show, type_names
 from backtrail.stores.mongo.transaction import MongoTransaction, RawCollection
@@ -236,44 +237,49 @@ class MongoStore(Store):
             key_pages.with_key(one),
             key_pages.after(one, key_pages.load(after)) if after is not None else [],
         )
-        cursor = self.raw(one.table).find(
+        cursor = self.raw(one.table).find_raw_batches(
             condition,
             key_pages.projected(one),
             sort=[(name, 1) for name in one.columns],
             session=_session(tx),
             collation=SIMPLE,
             allow_disk_use=True,
+            batch_size=limit + 1,  # an answer as large as it may be would read on to the end, for every page
         )
         with contextlib.closing(cursor):
-            found, last = key_pages.in_order(one, (bytes(document.raw) for document in cursor), limit)
+            found, last = key_pages.in_order(one, documents(cursor), limit)
         for earlier in keys[:source]:
             if one.key is None and earlier.key is None and found:
-                there = self._there(tx, earlier, found)
-                found = [key for key in found if _form(key) not in there]
+                parts = [_elements(key) for key in found]
+                forms = [tuple(map(equal_form, one)) for one in parts]
+                there = self._there(tx, earlier, dict(zip(forms, parts, strict=True)))
+                found = [key for key, form in zip(found, forms, strict=True) if form not in there]
         return key_pages.page_of(found, last)
 
-    def _there(self, tx: Transaction, keys: Keys, wanted: Sequence[Any]) -> set[tuple[Any, ...]]:
-        """The forms of those of the wanted keys that the source has."""
-        parts = [tuple(encode(part) for part in _parts(key)) for key in wanted]
-        found: set[tuple[Any, ...]] = set()
+    def _there(self, tx: Transaction, keys: Keys, wanted: Mapping[Form, Sequence[Element]]) -> set[Form]:
+        """Those of the wanted forms of keys that the source has, and maybe others."""
+        found: set[Form] = set()
+        parts = [*wanted.values()]
         for at in range(0, len(parts), 1000):
             asked = key_pages.asked(keys.columns, parts[at : at + 1000])
             condition = key_pages.filtered(key_pages.where(keys), asked)
             group = {"_id": {f"c{number}": f"${name}" for number, name in enumerate(keys.columns)}}
             pipeline: list[Mapping[str, Any]] = [{"$match": condition}, {"$group": group}]
-            for one in self.raw(keys.table).aggregate(pipeline, session=_session(tx), collation=SIMPLE):
-                found.add(key_pages.form_of_group(bytes(one.raw), len(keys.columns)))
+            answer = self.raw(keys.table).aggregate_raw_batches(pipeline, session=_session(tx), collation=SIMPLE, batchSize=1000)
+            found |= {key_pages.form_of_group(raw, len(keys.columns)) for raw in documents(answer)}
         return found
 
     def existing(self, tx: Transaction, migration: type[Migration], keys: Sequence[Any]) -> set[int]:
-        forms = [_form(key) for key in keys]
-        there: set[tuple[Any, ...]] = set()
+        parts = [_elements(key) for key in keys]
+        forms = [tuple(map(equal_form, one)) for one in parts]
+        left = dict(zip(forms, parts, strict=True))
         for one in migration.all_keys():
             if one.key is not None:
                 return set(range(len(keys)))  # the function cannot be turned round, so nothing can be looked up
             # Most keys are in the first source, so that hardly anything is left to ask of the others.
-            there |= self._there(tx, one, [key for key, form in zip(keys, forms, strict=True) if form not in there])
-        return {at for at, form in enumerate(forms) if form in there}
+            for form in self._there(tx, one, left):
+                left.pop(form, None)
+        return {at for at, form in enumerate(forms) if form not in left}
 
     # -- images ---------------------------------------------------------------------------------------------------
 
@@ -316,6 +322,9 @@ def _demand_read(migration: type[Migration]) -> None:
             raise UsageError(f"{migration.name}: {source.name!r} does not read the field {path!r} that {rows.name!r} needs")
 
 
+Form = tuple[Any, ...]
+"""A key in a form that is equal for keys that MongoDB finds equal."""
+
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
 
@@ -324,12 +333,8 @@ def _session(tx: Transaction) -> ClientSession:
     return tx.session
 
 
-def _parts(key: Any) -> tuple[Any, ...]:
-    return key if isinstance(key, tuple) else (key,)
-
-
-def _form(key: Any) -> tuple[Any, ...]:
-    return tuple(equal_form(encode(part)) for part in _parts(key))
+def _elements(key: Any) -> list[Element]:
+    return [*map(encode, key if isinstance(key, tuple) else (key,))]
 
 
 def _fields(raw: bytes) -> dict[str, list[Element]]:

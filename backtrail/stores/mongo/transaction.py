@@ -23,12 +23,12 @@ from backtrail.image import Image, Ref, Written
 from backtrail.migration import Invariant, Keys, Rows
 from backtrail.stores.base import Earlier, Put, Rowsets, Transaction, Write
 from backtrail.stores.mongo import commands, plan
-from backtrail.stores.mongo.document import DOCUMENT, Element, first, join, split
+from backtrail.stores.mongo.document import DOCUMENT, Element, join, split
 from backtrail.stores.mongo.edited import copied, with_id
 from backtrail.stores.mongo.errors import DENIED
 from backtrail.stores.mongo.keys import asked
 from backtrail.stores.mongo.reading import IN_LIMIT, MAX_BYTES, Reader, equal_to
-from backtrail.stores.mongo.record import MongoRecord, key_from_ref, ref_of, shape_of
+from backtrail.stores.mongo.record import MongoRecord, id_of, key_from_ref, ref_of, shape_of
 from backtrail.stores.mongo.taken import naming_holders
 from backtrail.stores.mongo.values import show
 
@@ -107,7 +107,6 @@ class MongoTransaction(Transaction):
     # -- writing --------------------------------------------------------------------------------------------------
 
     def apply(self, writes: Sequence[Write], *, ordered: bool = False) -> list[Written]:
-        self._reader.forget(write.table for write in writes)
         given = _given(writes)
         documents = {id(write): _document(write, given) for write in writes if write.op == "create"}
         if ordered:
@@ -124,7 +123,9 @@ class MongoTransaction(Transaction):
         # An update is the server's own work, down to the order of the fields that it adds.
         rest = [ref for write in writes if write.op != "delete" and (ref := refs[id(write)]) not in kept]
         live = kept | self.fetch(rest, lock=False)
-        return [_written(write, refs[id(write)], live) for write in writes]
+        written = [_written(write, refs[id(write)], live) for write in writes]
+        self._reader.wrote({change.ref: change.after for change in written})
+        return written
 
     def _write_all(self, name: str, group: Sequence[Write], documents: Mapping[int, bytes], given: Mapping[int, Element]) -> None:
         collection = self.store.raw(name)
@@ -156,12 +157,13 @@ class MongoTransaction(Transaction):
             first.setdefault(put.ref, put.live)
             last[put.ref] = put.target
         changed = [ref for ref, target in last.items() if target != first[ref]]
-        self._reader.forget(ref.table for ref in changed)
         for name, refs in _by_table(changed).items():
             with naming_holders(self.store, name, refs, wanted=ordered):
                 self._put_all(name, refs, first, last, ordered=ordered)
         unsure = [ref for ref in changed if (target := last[ref]) is not None and not commands.is_kept(target.data)]
-        return last | self.fetch(unsure, lock=False)
+        now = last | self.fetch(unsure, lock=False)
+        self._reader.wrote(now)
+        return now
 
     def _put_all(
         self,
@@ -181,8 +183,10 @@ class MongoTransaction(Transaction):
             commands.delete(collection, join(asked(("_id",), going)), self.session)
         # A validator that came later must not keep a document from being what it was.
         with self._past_validators(wanted=ordered) as bypass:
-            for write, some in ((commands.replace, instead), (commands.insert, targets.keys() - instead)):
-                write(collection, [targets[ref] for ref in targets if ref in some], self.session, bypass=bypass)
+            replaced = [targets[ref] for ref in targets if ref in instead]
+            if commands.replace(collection, replaced, self.session, bypass=bypass) != len(replaced):
+                raise BadValue(f"a document of {name} that was read is not there any more")
+            commands.insert(collection, [targets[ref] for ref in targets if ref not in instead], self.session, bypass=bypass)
 
     @contextmanager
     def _past_validators(self, *, wanted: bool) -> Iterator[bool]:
@@ -242,9 +246,7 @@ def _changes(write: Write, given: Mapping[int, Element]) -> tuple[list[Element],
 
 
 def _keyed(document: bytes) -> tuple[Element, bytes]:
-    key = first(document, "_id")
-    assert key is not None  # noqa: S101 -- every document that is written was given one
-    return key, document
+    return id_of(document), document
 
 
 def _updated(write: Write, given: Mapping[int, Element]) -> bytes:

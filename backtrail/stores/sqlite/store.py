@@ -26,6 +26,7 @@ class SqliteStore(SqlStore):
     """A SQLite file."""
 
     kind = "sqlite"
+    one_writer = True
     driver_errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
 
     def _make_engine(self) -> Engine:
