@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV   := .venv
 TESTS  ?=
+FORM   := default
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
@@ -11,7 +12,7 @@ READY  := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test long lint format bench exactness tampering stateful faults faults-short mutation test-browser test-rabbitmq screenshot up clean
+.PHONY: help demo test long lint format bench bench-full exactness tampering stateful faults faults-short mutation test-browser test-rabbitmq screenshot up clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,8 +42,12 @@ format: $(READY) ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## speed, as ratios to references in the same run
-	$(BIN)/python -m bench
+bench: $(READY) ## speed, as ratios to references in the same run, in half an hour; writes the figures and the picture in the docs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m bench --form $(FORM) --markdown docs/performance.md --picture docs/images/bench.svg
+
+bench-full: ## the same with up to a million users, which takes hours
+	$(MAKE) bench FORM=full
 
 exactness: $(READY) ## every type of every database there and back, judged by the databases' own bytes; writes the table in the docs
 	$(BIN)/python -m tests.exactness --markdown docs/exactness.md

@@ -1,4 +1,4 @@
-"""The machine, and where its processor time goes."""
+"""The machine, and where its processor time and memory go."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-PACKAGES = ("backtrail", "celery", "psycopg", "SQLAlchemy", "orjson")
+PACKAGES = ("backtrail", "celery", "psycopg", "pymongo", "SQLAlchemy", "orjson")
 
 
 def machine() -> dict[str, str | int]:
@@ -33,33 +33,32 @@ def _cpu() -> str:
     return platform.processor() or "unknown"
 
 
-class Meter:
-    """Microseconds of processor time per user, of worker, server and broker, from its making on."""
+class Spent:
+    """Processor time of some processes and all that they started, by role, from its making on."""
 
-    def __init__(self, worker: int, server: int | None, broker: str) -> None:
-        self.roots = {"worker": [worker], "server": [] if server is None else [server], "broker": _users_of(broker)}
-        self.begin = {name: sum(map(_cpu_seconds, roots)) for name, roots in self.roots.items()}
+    def __init__(self, **roots: int | None) -> None:
+        self.roots = {role: root for role, root in roots.items() if root is not None}
+        self.begin = {role: _cpu_seconds(root) for role, root in self.roots.items()}
 
-    def read(self, users: int) -> dict[str, float]:
-        """The figures until now."""
-        figures = {
-            f"{name}_us_per_user": (sum(map(_cpu_seconds, roots)) - self.begin[name]) / users * 1e6
-            for name, roots in self.roots.items()
-        }
-        figures["worker_peak_mb"] = max(
-            map(_peak_mb, psutil.Process(self.roots["worker"][0]).children(recursive=True)), default=0.0
-        )
-        return figures
+    def per_user(self, users: int) -> dict[str, float]:
+        """Microseconds a user until now, by role."""
+        return {f"{role}_us_per_user": (_cpu_seconds(root) - self.begin[role]) / users * 1e6 for role, root in self.roots.items()}
 
 
-def _users_of(folder: str) -> list[int]:
-    """The servers that were started with that folder on their command line."""
-    found = []
+def broker_of(folder: str) -> int | None:
+    """The embedded broker whose files are in that folder."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if any(folder in part for part in process.cmdline()) and "valkey" in process.name():
-                found.append(process.pid)
-    return found
+            if "valkey" in process.name() and any(folder in part for part in process.cmdline()):
+                return int(process.pid)
+    return None
+
+
+def peak_mb(worker: int) -> float:
+    """The peak of a worker's largest process."""
+    with suppress(psutil.Error):
+        return max(map(_peak_mb, psutil.Process(worker).children(recursive=True)), default=0.0)
+    return 0.0
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -136,11 +136,11 @@ class MongoJournal(Journal):
             document["shape"] = self._shape_id(tx, event.shape)
         if event.index is not None:
             document["ref"] = Int64(event.index)
-        document["hash"] = event.hash
+        document["hash"], document["body"] = event.hash, event.body
         if len(event.body) <= INLINE:
-            return document | {"body": event.body}, []
-        body, pieces = packed(placed)
-        return document | {"body": body}, pieces
+            return document, []
+        document["body"], pieces = packed(placed)
+        return document, pieces
 
     def _keep_shape(self, tx: Transaction, body: str) -> int:
         # Outside the transaction: two that meet the same shape for the first time need not wait for each other, nor lose their work.

@@ -11,12 +11,20 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from backtrail import Entity, Invariant, Keys, Migration, Row, Rows
 from backtrail.catalog.unified_profile.accounting import count_fields
-from backtrail.catalog.unified_profile.fields import COLUMNS, CONTEXTS, IN_CONTEXT, INTENT_COLUMNS, PROFILE_COLUMNS, SHARED
+from backtrail.catalog.unified_profile.fields import (
+    COLUMNS,
+    CONTEXTS,
+    IN_CONTEXT,
+    INTENT_COLUMNS,
+    PROFILE_COLUMNS,
+    REQUIRED,
+    SHARED,
+)
 from backtrail.catalog.unified_profile.merge import (
     Completeness,
     aggregate_shared_data,
@@ -113,16 +121,14 @@ class UnifiedProfile(Migration):
         if len(profiles) != 1:
             yield f"{len(profiles)} unified profiles; exactly one is expected"
         expected = {row["context_type"] for row in user.rows("context_profiles")} - {None}
-        found = Counter(row["context_type"] for row in intents)
-        for context_type in sorted(expected | set(found), key=str):
-            wanted = int(context_type in expected)
-            if found[context_type] != wanted:
-                yield f"{found[context_type]} intents for {_shown(context_type)}; exactly {wanted} expected"
+        found = [row["context_type"] for row in intents]
+        if len(found) != len(expected) or expected != set(found):
+            yield from _number_problems(expected, Counter(found))
         for row in (*profiles, *intents):
             if row["user_id"] != user.key:
                 yield f"a row of {row.name} belongs to another user"
         for row in profiles:
-            yield from _completeness_problems("the unified profile", row, shared_completeness(_fields(row, SHARED)))
+            yield from _completeness_problems("the unified profile", row, shared_completeness(_fields(row, REQUIRED)))
         for row in intents:
             context_type = row["context_type"]
             completeness = intent_completeness(context_type, _fields(row, CONTEXTS.get(context_type, {})))
@@ -224,12 +230,19 @@ def _remark_several(user: Entity, contexts: list[Row]) -> None:
             user.remark(f"{number} context profiles of one type became one intent", context_type=context_type)
 
 
+def _number_problems(expected: set[Any], found: Counter[Any]) -> Iterator[str]:
+    for context_type in sorted(expected | set(found), key=str):
+        wanted = int(context_type in expected)
+        if found[context_type] != wanted:
+            yield f"{found[context_type]} intents for {_shown(context_type)}; exactly {wanted} expected"
+
+
 def _shown(context_type: Any) -> str:
     # Any other text may be a user's own, and messages travel.
     return f"context {context_type}" if context_type in CONTEXTS else "an unknown context"
 
 
-def _fields(row: Row, fields: Mapping[str, type]) -> dict[str, Any]:
+def _fields(row: Row, fields: Iterable[str]) -> dict[str, Any]:
     return {field: row.get(COLUMNS[field]) for field in fields}
 
 
