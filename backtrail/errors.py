@@ -68,6 +68,12 @@ class Quarantine(BacktrailError):
 
     remedy: ClassVar[Remedy] = "quarantine"
 
+    refused: Any = None
+    """The write that the database refused, where it says which."""
+
+    entity: str | None = None
+    """Whose write that is."""
+
 
 class BadValue(Quarantine):
     """A value that its column cannot hold."""

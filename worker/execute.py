@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from backtrail.changes import Decision
@@ -34,6 +35,9 @@ from worker.ahead import Ahead, look_ahead
 from worker.jobs import Job, NotGoing, RecallsPending, Rejected, reason
 from worker.restore import bring_again, take_back
 from worker.work import Work
+
+NAMED = 4
+"""How many refused entities are left out within one transaction, where the database says whom it means: each costs the others' writing again."""
 
 SAME_MISTAKE = 10
 """From how many jobs on it is the author's mistake, and not the users' data, if all of a batch fail at the same place."""
@@ -321,8 +325,7 @@ class Attempt:
     def _apply(self, jobs: list[Job]) -> None:
         self._refuse_foreign(jobs)
         jobs = [job for job in jobs if job.open and job.plan is not None]
-        writes = [write for job in jobs if job.plan for write in job.plan.writes]
-        written = iter(self.tx.apply(writes, ordered=self.ordered) if writes else ())
+        written = iter(self._carried_out(jobs))
         for job in jobs:
             plan, decision = job.plan, job.decision
             assert plan is not None and decision is not None  # noqa: S101 -- both come from _decided
@@ -337,6 +340,27 @@ class Attempt:
                 job.notes[note.kind] = job.notes.get(note.kind, 0) + 1
             job.facts.append(Fact("end", to_json({"state": "migrated", "decision": plan.mark, **job.notes})))
             job.outcome = "migrated"
+
+    def _carried_out(self, jobs: list[Job]) -> list[Written]:
+        """What the changes of the jobs left. One whose change the database refuses fails, where it says which, and is taken off the list.
+
+        Raises:
+            Quarantine: a change was refused, and the transaction is spoilt, or that has happened too often.
+        """
+        retries = NAMED if self.tx.has_savepoints and not self.ordered else 0
+        while True:
+            writes = [write for job in jobs if job.plan for write in job.plan.writes]
+            try:
+                with self.tx.savepoint() if retries and writes else nullcontext():
+                    return self.tx.apply(writes, ordered=self.ordered) if writes else []
+            except Quarantine as failure:
+                job = next((job for job in jobs if job.plan and any(write is failure.refused for write in job.plan.writes)), None)
+                failure.entity = None if job is None else job.text
+                if job is None or not retries:
+                    raise
+                retries -= 1
+                job.fail_late(self.begin, failure)
+                jobs.remove(job)
 
     def _refuse_foreign(self, jobs: list[Job]) -> None:
         """Lets one row be changed by one entity of the migration only: two would each take the other's change for drift."""

@@ -41,6 +41,9 @@ SIDE_BY_SIDE = 8
 TOGETHER = 100
 """How many results are stored in one transaction at the most."""
 
+NAMED = 4
+"""How many entities of one part are left out one by one, where the database says whom it means; of more it is halved."""
+
 KEEP_S = 20.0
 """How long one tries to store what was paid for."""
 
@@ -104,6 +107,7 @@ class Isolation:
     def _part(self, keys: list[str], failures: dict[str, Quarantine], *, finish: bool, whole: bool = False) -> None:
         ordered = False
         overtaken: set[str] = set()
+        named = 0
         while True:
             try:
                 self.once(keys, failures, finish=finish, ordered=ordered)
@@ -120,22 +124,24 @@ class Isolation:
                 self._halves(keys, failures, finish=finish)
                 return
             except Quarantine as failure:
-                # The database refused the whole without saying whom it means, perhaps only at the commit.
+                # The database refused the whole, and did not always say whom it means: perhaps only at the commit.
                 left = [key for key in keys if key not in failures]
                 if newer := self.overtaken(left) - overtaken:
                     # Once for each: those that were done before this began are skipped, and are not what is refused now.
                     overtaken |= newer
                     continue
                 _demand_going_on(left, failure, self.tally)
-                if ordered or len(left) < 2 or not (whole and _may_change_hands(failure)):
-                    if len(left) > 1:
-                        self._log_halving(failure)
-                        self._halves(keys, failures, finish=finish)
-                        return
-                    if ordered or isinstance(failure, HOPELESS):
-                        failures[left[0]] = failure
-                # One more try with the changes in the author's own order: of one entity alone, or of a whole batch.
-                ordered = True
+                blamed = _blamed(failure, left, ordered=ordered) if named < NAMED or len(left) < 2 else None
+                if blamed is not None:
+                    failures[blamed] = failure
+                    named += 1
+                elif len(left) > 1 and (ordered or not (whole and _may_change_hands(failure))):
+                    self._log_halving(failure)
+                    self._halves(keys, failures, finish=finish)
+                    return
+                else:
+                    # One more try with the changes in the author's own order: of one entity alone, or of a whole batch.
+                    ordered = True
             else:
                 return
 
@@ -160,6 +166,13 @@ def _demand_going_on(left: Sequence[str], failure: Quarantine, tally: Tally) -> 
         raise AuthorMistake(f"none of {tally.failed} entities can be done: {failure}") from failure
     if not left:
         raise DatabaseFault(f"failures cannot be recorded: {type(failure).__name__}") from failure
+
+
+def _blamed(failure: Quarantine, left: Sequence[str], *, ordered: bool) -> str | None:
+    """Whose failure it is alone; None where nobody knows, or where another order of the changes may mend it."""
+    if len(left) < 2:
+        return left[0] if ordered or isinstance(failure, HOPELESS) else None
+    return failure.entity if failure.entity in left and (ordered or not _may_change_hands(failure)) else None
 
 
 def _may_change_hands(failure: Quarantine) -> bool:

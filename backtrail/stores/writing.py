@@ -27,6 +27,7 @@ T = TypeVar("T")
 class SqlTransaction(SqlReading):
     """A transaction behind an SQLAlchemy connection."""
 
+    has_savepoints = True
     clashes: ClassVar[tuple[type[Exception], ...]]
     """What the driver raises where a value that must be unique is there already."""
 
@@ -65,6 +66,10 @@ class SqlTransaction(SqlReading):
         """Who holds the unique value that the writes need, where the error says that somebody does."""
 
     @abstractmethod
+    def refused_at(self, table: Table, error: Exception) -> int | None:
+        """Which of the rows that were just written to the table the database refused, whatever the others are; None where it does not say."""
+
+    @abstractmethod
     def spare(self, column: Column, number: int) -> Any:
         """A value that the column hardly holds anywhere, another for every number."""
 
@@ -79,6 +84,10 @@ class SqlTransaction(SqlReading):
     @abstractmethod
     def normal(self, table: Table, columns: Sequence[str], rows: Sequence[Cells]) -> Sequence[Cells]:
         """The cells as the database would hold them in these columns, those that it would refuse as they are; nothing is written."""
+
+    def savepoint(self) -> AbstractContextManager[Any]:
+        nested: AbstractContextManager[Any] = self.connection.begin_nested()
+        return nested
 
     def foreseen(self, writes: Sequence[Write]) -> list[Image | None]:
         return foreseen(writes, self.store.table, self.normal)
@@ -171,7 +180,8 @@ class SqlTransaction(SqlReading):
                         )
                         for write in group
                     ]
-                    self._update(table, group[0].columns, rows, writes)
+                    with self._naming(table, group):
+                        self._update(table, group[0].columns, rows, writes)
                 case "delete":
                     refuse_references(self, going)
                     going = []
@@ -228,7 +238,8 @@ class SqlTransaction(SqlReading):
                 cells = self._resolve(write.cells, given)
                 given[id(write.row)] = [cells[at] for at in at_key]
                 rows.append(cells)
-            self.insert(table, columns, rows)
+            with self._naming(table, group):
+                self.insert(table, columns, rows)
             return
         drawn = self.draw_keys(table, missing, len(group))
         if drawn is None:
@@ -241,7 +252,21 @@ class SqlTransaction(SqlReading):
             cells = [*self._resolve(write.cells, given), *more]
             given[id(write.row)] = [cells[names.index(name)] for name in table.key]
             rows.append(cells)
-        self.insert(table, names, rows)
+        with self._naming(table, group):
+            self.insert(table, names, rows)
+
+    @contextmanager
+    def _naming(self, table: Table, writes: Sequence[Write]) -> Iterator[None]:
+        """In the block, what is refused of these writes leaves with the one that it is about, where the database says which."""
+        try:
+            yield
+        except self.store.driver_errors as error:
+            at = self.refused_at(table, error)
+            failure = self.store.translate(error)
+            if at is None or not isinstance(failure, Quarantine):
+                raise
+            failure.refused = writes[at]
+            raise failure from error
 
     def _resolve(self, cells: Cells, given: dict[int, Cells]) -> list[Any]:
         if NewRow not in map(type, cells):

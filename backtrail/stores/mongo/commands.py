@@ -5,7 +5,7 @@ The driver's own methods look into documents that replace others, and into what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -34,6 +34,14 @@ _KINDS = {"insert": "documents", "update": "updates", "delete": "deletes"}
 RawCollection = Collection[RawBSONDocument]
 
 
+class Refused(WriteError):
+    """One of several writes was refused, the one at that position."""
+
+    def __init__(self, said: Mapping[str, Any], position: int) -> None:
+        super().__init__("", said["code"], said)
+        self.position = position
+
+
 def delete(collection: RawCollection, condition: bytes, session: ClientSession) -> None:
     """Nothing; all documents that the filter finds are gone."""
     limit = Element("limit", 0x10, bytes(4))
@@ -56,11 +64,16 @@ def insert(
     collection: RawCollection, documents: Sequence[tuple[Element, bytes]], session: ClientSession, *, bypass: bool = False
 ) -> None:
     """Nothing; the documents, each with its `_id` before it, are there."""
-    kept = [is_kept(document) for _, document in documents]
-    plain = [document for (_, document), keeps in zip(documents, kept, strict=True) if keeps]
-    _run("insert", collection, plain, session, bypass=bypass)
-    upserts = [_upsert(*one) for one, keeps in zip(documents, kept, strict=True) if not keeps]
-    _run("update", collection, upserts, session, bypass=bypass)
+    places: dict[bool, list[int]] = {True: [], False: []}
+    for at, (_, document) in enumerate(documents):
+        places[is_kept(document)].append(at)
+    for keeps, some in places.items():
+        statements = [documents[at][1] if keeps else _upsert(*documents[at]) for at in some]
+        try:
+            _run("insert" if keeps else "update", collection, statements, session, bypass=bypass)
+        except Refused as refused:
+            refused.position = some[refused.position]
+            raise
 
 
 def can_replace(document: bytes) -> bool:
@@ -110,15 +123,16 @@ def _run(
     *,
     bypass: bool = False,
 ) -> int:
-    count = 0
+    count = done = 0
     for part in _parts(statements):
         command: dict[str, Any] = {name: collection.name, _KINDS[name]: [*map(RawBSONDocument, part)], "ordered": False}
         if bypass:
             command["bypassDocumentValidation"] = True
         answer = collection.database.command(command, session=session, codec_options=ANSWERS)
         for error in answer.get("writeErrors", ()):
-            raise WriteError("", error["code"], error)
+            raise Refused(error, done + error["index"])
         count += answer["n"]
+        done += len(part)
     return count
 
 

@@ -18,14 +18,14 @@ from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from backtrail.errors import AuthorMistake, BadValue, Retry, TooLarge
+from backtrail.errors import AuthorMistake, BadValue, ConstraintFailed, Quarantine, Retry, TooLarge
 from backtrail.image import Image, Ref, Written
 from backtrail.migration import Invariant, Keys, Rows
 from backtrail.stores.base import Earlier, Put, Rowsets, Transaction, Write
 from backtrail.stores.mongo import commands, plan
 from backtrail.stores.mongo.document import DOCUMENT, Element, join, split
 from backtrail.stores.mongo.edited import copied, with_id
-from backtrail.stores.mongo.errors import DENIED
+from backtrail.stores.mongo.errors import DENIED, translate
 from backtrail.stores.mongo.keys import asked
 from backtrail.stores.mongo.reading import IN_LIMIT, MAX_BYTES, Reader, equal_to
 from backtrail.stores.mongo.record import MongoRecord, id_of, key_from_ref, ref_of, shape_of
@@ -110,7 +110,7 @@ class MongoTransaction(Transaction):
         given = _given(writes)
         documents = {id(write): _document(write, given) for write in writes if write.op == "create"}
         if ordered:
-            self._one_by_one(writes, documents, given)
+            self._anew(writes, documents, given)
         else:
             for name, group in _by_table(writes).items():
                 self._write_all(name, group, documents, given)
@@ -132,21 +132,24 @@ class MongoTransaction(Transaction):
         deletes = [(key_from_ref(_known(write.ref).key),) for write in group if write.op == "delete"]
         if deletes:
             commands.delete(collection, join(asked(("_id",), deletes)), self.session)
-        updates = [_update(write, given) for write in group if write.op == "update"]
-        if commands.update(collection, updates, self.session) != len(updates):
+        updates = [write for write in group if write.op == "update"]
+        with _naming(updates):
+            there = commands.update(collection, [_update(write, given) for write in updates], self.session)
+        if there != len(updates):
             raise BadValue(f"a document of {name} that was read is not there any more")
-        creates = [documents[id(write)] for write in group if write.op == "create"]
-        commands.insert(collection, [*map(_keyed, creates)], self.session)
+        creates = [write for write in group if write.op == "create"]
+        with _naming(creates):
+            commands.insert(collection, [_keyed(documents[id(write)]) for write in creates], self.session)
 
-    def _one_by_one(self, writes: Sequence[Write], documents: Mapping[int, bytes], given: Mapping[int, Element]) -> None:
+    def _anew(self, writes: Sequence[Write], documents: Mapping[int, bytes], given: Mapping[int, Element]) -> None:
         """Takes all documents that change out of each other's way first, where two exchange a value that must be unique."""
         for name, group in _by_table([write for write in writes if write.op != "create"]).items():
             keys = [(key_from_ref(_known(write.ref).key),) for write in group]
             commands.delete(self.store.raw(name), join(asked(("_id",), keys)), self.session)
-        for write in writes:
-            if write.op != "delete":
-                document = documents[id(write)] if write.op == "create" else _updated(write, given)
-                commands.insert(self.store.raw(write.table), [_keyed(document)], self.session)
+        for name, group in _by_table([write for write in writes if write.op != "delete"]).items():
+            new = [documents[id(write)] if write.op == "create" else _updated(write, given) for write in group]
+            with _naming(group):
+                commands.insert(self.store.raw(name), [*map(_keyed, new)], self.session)
 
     # -- going back and forth -------------------------------------------------------------------------------------
 
@@ -199,6 +202,20 @@ class MongoTransaction(Transaction):
                 raise
             self.store.may_bypass = False
             raise Retry("the database user may not go past validators: once more without") from error
+
+
+@contextmanager
+def _naming(writes: Sequence[Write]) -> Iterator[None]:
+    """Nothing; what is refused of these writes leaves with the one that it is about."""
+    try:
+        yield
+    except commands.Refused as refused:
+        failure = translate(refused)
+        if isinstance(failure, Quarantine):
+            failure.refused = writes[refused.position]
+            if isinstance(failure, ConstraintFailed) and [*(refused.details or {}).get("keyPattern", ())] == ["_id"]:
+                failure.clash = False  # whatever was to go, is gone by then, and no other document gets another _id
+        raise failure from refused
 
 
 def _by_table(items: Iterable[Any]) -> dict[str, list[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -208,6 +209,14 @@ class PostgresTransaction(SqlTransaction):
 
     def taken(self, error: Exception, writes: Sequence[Write]) -> Quarantine | None:
         return taken(self, error, writes)
+
+    def refused_at(self, table: Table, error: Exception) -> int | None:
+        # What a row holds decides about these, and nothing that stands elsewhere. The context says so in the server's language.
+        if not isinstance(error, (psycopg.errors.CheckViolation, psycopg.errors.NotNullViolation, psycopg.DataError)):
+            return None
+        bare = table.name.rpartition(".")[2]
+        line = re.search(rf"COPY {re.escape(bare)}, \D{{1,20}}(\d+)", error.diag.context or "")
+        return None if line is None else int(line[1]) - 1
 
     def spare(self, column: Column, number: int) -> Any:
         if column.key_type in {"date", "datetime"}:

@@ -22,6 +22,9 @@ from backtrail.stores.tables import Column, Table
 from backtrail.stores.watch import Watch
 from backtrail.stores.writing import SqlTransaction
 
+ROWS_OWN = {sqlite3.SQLITE_CONSTRAINT_CHECK, sqlite3.SQLITE_CONSTRAINT_NOTNULL, 3091}
+"""The errors for what a single row holds; the last is SQLITE_CONSTRAINT_DATATYPE, of STRICT tables (https://www.sqlite.org/rescode.html)."""
+
 
 class SqliteTransaction(SqlTransaction):
     """A transaction on a SQLite file; one that writes takes the only write lock at its start."""
@@ -33,6 +36,7 @@ class SqliteTransaction(SqlTransaction):
     duplicate = sqlite3.IntegrityError
     clashes = (sqlite3.IntegrityError,)
     chunk = 400
+    _asked = 0
 
     @cached_property
     def raw(self) -> sqlite3.Connection:
@@ -104,10 +108,21 @@ class SqliteTransaction(SqlTransaction):
 
     def _many(self, sql: str, rows: Sequence[Cells]) -> None:
         if any(type(cell) is RawText for row in rows for cell in row):
+            self._asked = 0
             for row in rows:
                 self.raw.execute(*_with_raw_text(sql, row))
             return
-        self.raw.executemany(sql, rows)
+        self._asked = 0
+        self.raw.executemany(sql, self._counted(rows))
+
+    def _counted(self, rows: Sequence[Cells]) -> Iterator[Cells]:
+        for row in rows:
+            self._asked += 1
+            yield row
+
+    def refused_at(self, table: Table, error: Exception) -> int | None:
+        # What a row holds decides about these, and nothing that stands elsewhere; the driver asks for a row when the last one is written.
+        return self._asked - 1 if self._asked and getattr(error, "sqlite_errorcode", 0) in ROWS_OWN else None
 
     def watcher(self, tables: Sequence[Table]) -> Watch:
         return SqliteWatch(self, tables)

@@ -1,0 +1,86 @@
+"""Rows that the database refuses for what they hold: it says which, so the others are not tried apart from each other."""
+
+from __future__ import annotations
+
+import pytest
+
+from backtrail import Entity, Keys, Rows
+from tests.engine import Engine, migration
+from worker.execute import NAMED, Attempt
+
+USERS = 40
+
+
+def split(user: Entity) -> None:
+    row = user.one("users")
+    user.update(row, {"done": 1})
+    user.create("people", {"id": user.key, "name": row["name"], "size": row["size"]})
+
+
+def prepared(engine: Engine, bad: dict[int, str]) -> type:
+    """The migration of forty users, of whom some have a size that no person may have."""
+    engine.script("CREATE TABLE users (id integer PRIMARY KEY, name text, size integer, done integer)")
+    engine.script("CREATE TABLE people (id integer PRIMARY KEY, name text NOT NULL, size integer CHECK (size < 100))")
+    for number in range(USERS):
+        engine.script(f"INSERT INTO users VALUES ({number}, {bad.get(number, repr('x') + ', 1')}, 0)")
+    return migration(split, keys=Keys("users", "id"), reads=(Rows("users", by="id"),), writes=("users", "people"))
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many jobs each transaction had that was begun."""
+    begun: list[int] = []
+    run = Attempt.run
+
+    def counted(self: Attempt) -> None:
+        begun.append(len(self.jobs))
+        run(self)
+
+    monkeypatch.setattr(Attempt, "run", counted)
+    return begun
+
+
+def test_some_are_left_out_within_the_transaction(engine: Engine, attempts: list[int]) -> None:
+    """Refused by a CHECK and by a NOT NULL, first, amid and last: these fail by name, and one transaction does all the others."""
+    bad = {0: "'x', 100", 17: "NULL, 1", USERS - 1: "'x', 101"}
+    cls = prepared(engine, bad)
+    state = engine.migrate(cls)
+    assert (state["migrated"], state["failed"]) == (USERS - 3, 3)
+    assert attempts == [USERS]
+    failures = engine.failures(cls)
+    assert set(failures) == {str(number) for number in bad}
+    assert {failure["error"] for failure in failures.values()} == {"ConstraintFailed"}
+    assert "size" in failures["0"]["reason"] or "people" in failures["0"]["reason"]
+    assert "name" in failures["17"]["reason"]
+    assert engine.query("SELECT id FROM users WHERE done = 0 ORDER BY id") == [(number,) for number in bad]
+    assert engine.query("SELECT count(*) FROM people") == [(USERS - 3,)]
+    assert engine.rollback(cls)["rolled_back"] == USERS - 3
+    assert engine.query("SELECT count(*) FROM people") == [(0,)]
+
+
+def test_of_many_the_batch_is_halved(engine: Engine, attempts: list[int]) -> None:
+    """Where every third is refused, it is not the whole batch that is written again for each of them."""
+    bad = dict.fromkeys(range(0, USERS, 3), "'x', 100")
+    cls = prepared(engine, bad)
+    state = engine.migrate(cls)
+    assert len(bad) > NAMED
+    assert (state["migrated"], state["failed"]) == (USERS - len(bad), len(bad))
+    assert 1 < len(attempts) < 3 * len(bad)
+    assert set(engine.failures(cls)) == {str(number) for number in bad}
+
+
+def test_an_update_that_is_refused(engine: Engine) -> None:
+    """Whether or not the database says which row it was: that one fails, and the others are done."""
+    engine.script("CREATE TABLE users (id integer PRIMARY KEY, size integer CHECK (size < 100))")
+    for number in range(USERS):
+        engine.script(f"INSERT INTO users VALUES ({number}, {99 if number == 20 else 1})")
+
+    def grow(user: Entity) -> None:
+        row = user.one("users")
+        user.update(row, {"size": row["size"] + 1})
+
+    cls = migration(grow, keys=Keys("users", "id"), reads=(Rows("users", by="id"),), writes=("users",))
+    state = engine.migrate(cls)
+    assert (state["migrated"], state["failed"]) == (USERS - 1, 1)
+    assert set(engine.failures(cls)) == {"20"}
+    assert engine.query("SELECT size, count(*) FROM users GROUP BY size ORDER BY size") == [(2, USERS - 1), (99, 1)]
