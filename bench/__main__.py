@@ -48,7 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # An end from outside is an end like any other: workers and servers go first.
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         document = _measured(given, form)
-        _keep(document, given.out)
     print(text(document))
     if given.picture:
         picture.draw(document, given.picture)
@@ -61,21 +60,27 @@ def _measured(given: argparse.Namespace, form: Form) -> dict[str, Any]:
     begin = time.monotonic()
     document: dict[str, Any] = {"at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"), "machine": machine()}
     document |= {"processes": given.processes, "repeats": dict(form.repeats), "stores": {}, "failures": []}
-    with _runs(given, form) as runs:
-        for run in runs:
-            run.look()
-        samples: dict[str, Samples] = {run.database.name: {} for run in runs}
-        for repeat in range(max(form.repeats.values())):
+    try:
+        with _runs(given, form) as runs:
             for run in runs:
-                for name in (name for name in MEASURES if repeat < form.repeats.get(name, 0)):
-                    _measure(run, name, samples[run.database.name], document["failures"])
-        for run in runs:
-            with run.fresh() as url:
-                settings = run.database.settings(url)
-            found = {"workload": run.workload.name, "settings": settings, "samples": samples[run.database.name]}
-            document["stores"][run.database.name] = found
-    document["seconds"] = round(time.monotonic() - begin)
+                settings = run.look()
+                known = {"workload": run.workload.name, "users": run.users, "settings": settings, "samples": {}}
+                document["stores"][run.database.name] = known
+            for repeat in range(max(form.repeats.values())):
+                if repeat and form.minutes is not None and time.monotonic() - begin > 60 * form.minutes:
+                    print(f"no repeat after {repeat}: {form.minutes:g} minutes are over", file=sys.stderr)
+                    break
+                _repeat(document, [(run, name) for run in runs for name in MEASURES if repeat < form.repeats.get(name, 0)])
+    finally:
+        # Also of a run that is ended.
+        document["seconds"] = round(time.monotonic() - begin)
+        _keep(document, given.out)
     return document
+
+
+def _repeat(document: dict[str, Any], turns: list[tuple[Run, str]]) -> None:
+    for run, name in turns:
+        _measure(run, name, document["stores"][run.database.name]["samples"], document["failures"])
 
 
 def _measure(run: Run, name: str, samples: Samples, failures: list[str]) -> None:
@@ -84,7 +89,7 @@ def _measure(run: Run, name: str, samples: Samples, failures: list[str]) -> None
         found = MEASURES[name](run)
     except Exception as error:  # noqa: BLE001 -- the others are worth their figures; the exit code tells
         traceback.print_exc()
-        failures.append(f"{run.database.name}: {name}: {type(error).__name__}: {error}")
+        failures.append(f"{run.database.name}: {name}: {type(error).__name__}: {str(error).partition(chr(10))[0][:200]}")
         return
     print(f"{run.database.name}: {name}: {time.monotonic() - begin:.1f} s", file=sys.stderr)
     for measure, figures in found.items():
@@ -125,7 +130,11 @@ def _form(given: argparse.Namespace) -> Form:
     if given.measures:
         form = replace(form, repeats={name: form.repeats.get(name, 1) for name in given.measures})
     if given.repeats:
-        form = replace(form, repeats=dict.fromkeys(form.repeats, given.repeats))
+        # What takes long is not repeated by the way.
+        once = {name for name, times in form.repeats.items() if times == 1} if not given.measures else set()
+        form = replace(form, repeats={name: 1 if name in once else given.repeats for name in form.repeats})
+    if given.minutes:
+        form = replace(form, minutes=given.minutes)
     return form
 
 
@@ -142,7 +151,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--users", type=int, help="users for the bulk script and for Backtrail")
     parser.add_argument("--naive-users", type=int, nargs="+", metavar="N", help="users for one task and one commit each")
     parser.add_argument("--sizes", type=int, nargs=2, metavar="N", help="the two sizes at which the cost of a user is compared")
-    parser.add_argument("--repeats", type=int, help="of every measure")
+    parser.add_argument("--repeats", type=int, help="of the measures that are repeated, or of those that are named")
+    parser.add_argument("--minutes", type=float, metavar="N", help="no other repeat begins later than this")
     parser.add_argument("--processes", type=int, default=2, help="processes of each worker and of the bulk script")
     parser.add_argument("--batch-size", type=int, default=Settings.model_fields["batch_size"].default, help="as of `enqueue`")
     parser.add_argument("--journal", choices=["wal", "delete"], default="wal", help="SQLite's journal mode")

@@ -52,9 +52,8 @@ class Ratio:
     def of(self, samples: Samples) -> Spread | None:
         """The ratio, if both were measured."""
         pairs = zip(samples.get(self.above, ()), samples.get(self.below, ()), strict=False)
-        return spread(
-            [_value(one, self.figure) / other for a, b in pairs for one, other in [(a, _value(b, self.figure))] if other]
-        )
+        values = [(_value(above, self.figure), _value(below, self.figure)) for above, below in pairs]
+        return spread([above / below for above, below in values if below])
 
     def reached(self, store: str, value: float) -> bool | None:
         """Whether it is what is wanted; None where nothing is."""
@@ -131,7 +130,7 @@ def text(document: Mapping[str, Any]) -> str:
     lines = [", ".join(f"{name} {value}" for name, value in document["machine"].items())]
     for name, store in document["stores"].items():
         settings = ", ".join(f"{key} {value}" for key, value in store["settings"].items())
-        lines += ["", f"{name}, {store['workload']}: {settings}", *_table(name, store["samples"])]
+        lines += ["", f"{name}, {store['workload']}, {store['users']:,} users: {settings}", *_table(name, store["samples"])]
     lines += ["", f"Medians, lowest … highest, in {document['seconds']} s."]
     return "\n".join([*lines, *(f"FAILED: {failure}" for failure in document["failures"])])
 

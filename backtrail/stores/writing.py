@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any, ClassVar, TypeVar
 
 from backtrail.entity import NewRow
-from backtrail.errors import BadValue, Quarantine
+from backtrail.errors import BadValue, ConstraintFailed, Quarantine
 from backtrail.image import Image, Ref, Written
 from backtrail.stores.base import Put, Write
 from backtrail.stores.cells import ref_cells, ref_key
@@ -28,6 +28,8 @@ class SqlTransaction(SqlReading):
     """A transaction behind an SQLAlchemy connection."""
 
     has_savepoints = True
+    of_one_row: ClassVar[tuple[type[Exception], ...]]
+    """What the driver raises where a row is refused for what it holds, and nothing that stands elsewhere."""
     clashes: ClassVar[tuple[type[Exception], ...]]
     """What the driver raises where a value that must be unique is there already."""
 
@@ -67,7 +69,7 @@ class SqlTransaction(SqlReading):
 
     @abstractmethod
     def refused_at(self, table: Table, error: Exception) -> int | None:
-        """Which of the rows that were just written to the table the database refused, whatever the others are; None where it does not say."""
+        """Which of the rows that were just written to the table the database refused; None where it does not say."""
 
     @abstractmethod
     def spare(self, column: Column, number: int) -> Any:
@@ -85,9 +87,20 @@ class SqlTransaction(SqlReading):
     def normal(self, table: Table, columns: Sequence[str], rows: Sequence[Cells]) -> Sequence[Cells]:
         """The cells as the database would hold them in these columns, those that it would refuse as they are; nothing is written."""
 
-    def savepoint(self) -> AbstractContextManager[Any]:
-        nested: AbstractContextManager[Any] = self.connection.begin_nested()
-        return nested
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        try:
+            with self.connection.begin_nested():
+                yield
+        except Quarantine as failure:
+            if failure.refused is None or not _is_clash(failure) or not isinstance(failure.__cause__, Exception):
+                raise
+            # Who holds the value can be asked now, and no other order of the changes would make it free.
+            named = self.taken(failure.__cause__, [failure.refused]) or failure
+            named.refused = failure.refused
+            if isinstance(named, ConstraintFailed):
+                named.clash = False
+            raise named from failure.__cause__
 
     def foreseen(self, writes: Sequence[Write]) -> list[Image | None]:
         return foreseen(writes, self.store.table, self.normal)
@@ -167,11 +180,12 @@ class SqlTransaction(SqlReading):
             for cell in write.cells
             if type(cell) is NewRow and id(cell) not in given and cell.table != write.table
         }
+        changing = {write.table for write in writes if ordered or write.op != "create"}
         for group in self._groups(writes, ordered=ordered, used=frozenset(awaited)):
             table = self.store.table(group[0].table)
             match group[0].op:
                 case "create":
-                    self._create(table, group, given)
+                    self._create(table, group, given, alone=table.name not in changing)
                 case "update":
                     rows = [
                         (
@@ -227,7 +241,7 @@ class SqlTransaction(SqlReading):
             for table in reversed(tables) if name == "delete" else tables:
                 yield from (group for (of, at, _), group in groups.items() if of == name and at == table)
 
-    def _create(self, table: Table, group: Sequence[Write], given: dict[int, Cells]) -> None:
+    def _create(self, table: Table, group: Sequence[Write], given: dict[int, Cells], *, alone: bool) -> None:
         columns = group[0].columns
         missing = [name for name in table.key if name not in columns]
         if not missing:
@@ -238,7 +252,7 @@ class SqlTransaction(SqlReading):
                 cells = self._resolve(write.cells, given)
                 given[id(write.row)] = [cells[at] for at in at_key]
                 rows.append(cells)
-            with self._naming(table, group):
+            with self._naming(table, group, alone=alone):
                 self.insert(table, columns, rows)
             return
         drawn = self.draw_keys(table, missing, len(group))
@@ -252,18 +266,22 @@ class SqlTransaction(SqlReading):
             cells = [*self._resolve(write.cells, given), *more]
             given[id(write.row)] = [cells[names.index(name)] for name in table.key]
             rows.append(cells)
-        with self._naming(table, group):
+        with self._naming(table, group, alone=alone):
             self.insert(table, names, rows)
 
     @contextmanager
-    def _naming(self, table: Table, writes: Sequence[Write]) -> Iterator[None]:
-        """In the block, what is refused of these writes leaves with the one that it is about, where the database says which."""
+    def _naming(self, table: Table, writes: Sequence[Write], *, alone: bool = False) -> Iterator[None]:
+        """In the block, what is refused of these writes leaves with the one that it is about, where the database says which.
+
+        With `alone` nothing else is written to the table but new rows, so that no value that must be unique can change hands.
+        """
         try:
             yield
         except self.store.driver_errors as error:
-            at = self.refused_at(table, error)
+            known = isinstance(error, self.of_one_row) or (alone and isinstance(error, self.clashes))
+            at = self.refused_at(table, error) if known else None
             failure = self.store.translate(error)
-            if at is None or not isinstance(failure, Quarantine):
+            if at is None or not isinstance(failure, Quarantine) or (_is_clash(failure) and not alone):
                 raise
             failure.refused = writes[at]
             raise failure from error
@@ -361,6 +379,10 @@ class SqlTransaction(SqlReading):
                     refuse_references(self, going)
                     going = []
                     self.delete(table, [ref_cells(_known(step.ref).key) for step in group])
+
+
+def _is_clash(failure: Quarantine) -> bool:
+    return isinstance(failure, ConstraintFailed) and failure.clash
 
 
 def _known(ref: Ref | None) -> Ref:

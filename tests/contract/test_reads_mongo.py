@@ -218,3 +218,53 @@ def test_numbers_that_python_does_not_have(on_mongo: Engine) -> None:
     assert len([event for event in on_mongo.events(cls, "1") if event.kind == "updated"]) == number
     assert on_mongo.rollback(cls)["rolled_back"] == 1
     assert on_mongo.dump("posts") == before
+
+
+def test_a_pair_of_fields(on_mongo: Engine) -> None:
+    """Of two fields both have to be equal: what has one from each of two entities is nobody's."""
+    pairs = [(1, "a"), (1, "b"), (2, "b"), (None, "a")]
+    put(
+        on_mongo,
+        users=[{"_id": at, "x": x, "y": y} for at, (x, y) in enumerate(pairs)],
+        some=[{"_id": 10 + at, "x": x, "y": y} for at, (x, y) in enumerate([*pairs, (2, "a"), (1, "b"), (3, "a")])]
+        + [{"_id": 20, "y": "a"}],
+    )
+    found = seen(on_mongo, ids("some"), Rows("some", by=("x", "y")), keys=Keys("users", "x", "y"))
+    assert found == {(1, "a"): [10], (1, "b"): [11, 15], (2, "b"): [12], (None, "a"): [13, 20]}
+
+
+def test_a_transaction_meets_what_it_has_written(on_mongo: Engine) -> None:
+    """`check` gets the documents that the server finds afterwards: those that came, that went, and that now belong to another."""
+    put(
+        on_mongo,
+        users=[{"_id": at} for at in (1, 2, 3)],
+        teams=[
+            {"_id": "a", "members": [1, 2]},
+            {"_id": "b", "members": [2]},
+            {"_id": "c", "members": 3},
+            {"_id": "d", "members": 3, "more": 1},
+        ],
+    )
+    met: dict[Any, Any] = {}
+
+    def migrate(entity: Any) -> None:
+        if entity.key == 1:
+            entity.update(entity.one("teams", _id="a"), set={"members": [3, 1], "new": {"z": 1}, "also": 2})
+        if entity.key == 2:
+            entity.delete(entity.one("teams", _id="b"))
+        if entity.key == 3:
+            entity.copy("teams", entity.one("teams", _id="d"), set={"_id": "e", "members": 2})
+
+    def check(self: Any, entity: Any) -> None:
+        met[entity.key] = [(dict(row), [*row]) for row in entity.rows("teams")]
+        met[-entity.key] = [dict(row) for row in entity.rows("few")]
+
+    reads = (Rows("teams", by="members"), Rows("teams", by="members", name="few", columns=("more",)))
+    cls = migration(migrate, keys=Keys("users", "_id"), reads=reads, writes=("teams",), check=check)
+    assert on_mongo.migrate(cls)["migrated"] == 3
+    with on_mongo.database() as database:
+        for key in (1, 2, 3):
+            there = [*database["teams"].find({"members": key}).sort("_id", 1)]
+            assert met[key] == [(row, [*row]) for row in there], key
+            assert met[-key] == [*database["teams"].find({"members": key}, {"members": 1, "more": 1}).sort("_id", 1)]
+    assert [len(met[key]) for key in (1, 2, 3)] == [1, 1, 3]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
+
+import pytest
 
 from backtrail import Keys, Rows
 from ledger.campaigns import Campaign
@@ -32,6 +35,34 @@ def test_one_overtaken_and_one_refused(everywhere: Engine) -> None:
     assert _counts(everywhere, older) == (1, 1, 1)
     assert set(everywhere.failures(cls)) == {"2"}
     assert everywhere.rows("cards", "id") == [(1,), (3,), (77,)]
+
+
+def taken(engine: Engine, users: int, bad: set[int]) -> Any:
+    """So many users with a card each, whose primary keys somebody has given to other cards for some of them."""
+    engine.table("users", id=int)
+    engine.table("cards", id=int, owner=int)
+    engine.add("users", *((at,) for at in range(users)))
+    engine.add("cards", *((at, -1) for at in bad))
+
+    def migrate(user: Any) -> None:
+        user.create("cards", {engine.id: user.key, "owner": user.key})
+
+    return migration(migrate, keys=Keys("users", engine.id), reads=(Rows("users", engine.id),), writes=("cards",))
+
+
+@pytest.mark.parametrize(("bad", "halves"), [({3, 17}, False), (set(range(0, 40, 3)), True)])
+def test_whom_the_server_names_is_left_out(
+    on_mongo: Engine, caplog: pytest.LogCaptureFixture, bad: set[int], halves: bool
+) -> None:
+    """A few users whom MongoDB refuses cost no halving of their batch, many do; either way only they are quarantined."""
+    caplog.set_level(logging.INFO, logger="worker.isolate")
+    cls = taken(on_mongo, 40, bad)
+    state = on_mongo.migrate(cls)
+    assert (state["migrated"], state["failed"]) == (40 - len(bad), len(bad))
+    assert {int(key) for key in on_mongo.failures(cls)} == bad
+    assert all("unique index _id_" in str(failure) for failure in on_mongo.failures(cls).values())
+    assert any("halving" in record.message for record in caplog.records) is halves
+    assert sorted(on_mongo.rows("cards", "id", "owner")) == [(at, -1 if at in bad else at) for at in range(40)]
 
 
 def _newest_first(engine: Engine) -> None:

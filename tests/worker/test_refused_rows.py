@@ -84,3 +84,32 @@ def test_an_update_that_is_refused(engine: Engine) -> None:
     assert (state["migrated"], state["failed"]) == (USERS - 1, 1)
     assert set(engine.failures(cls)) == {"20"}
     assert engine.query("SELECT size, count(*) FROM users GROUP BY size ORDER BY size") == [(2, USERS - 1), (99, 1)]
+
+
+def test_a_key_that_is_taken(engine: Engine, attempts: list[int]) -> None:
+    """Where nothing but new rows is written to a table, no value changes hands: who needs one that a live row holds fails by name."""
+    cls = prepared(engine, {})
+    engine.script("INSERT INTO people VALUES (11, 'there', 1), (30, 'before', 1)")
+    state = engine.migrate(cls)
+    assert (state["migrated"], state["failed"]) == (USERS - 2, 2)
+    assert attempts == [USERS]
+    failures = engine.failures(cls)
+    assert set(failures) == {"11", "30"}
+    assert "11" in failures["11"]["reason"]
+    assert "people" in failures["11"]["reason"]
+    assert engine.query("SELECT id, name FROM people WHERE name <> 'x' ORDER BY id") == [(11, "there"), (30, "before")]
+    assert engine.rollback(cls)["rolled_back"] == USERS - 2
+    assert engine.query("SELECT id FROM people ORDER BY id") == [(11,), (30,)]
+
+
+def test_two_entities_that_want_one_value(engine: Engine, attempts: list[int]) -> None:
+    """The second of them fails, the first one has it."""
+    cls = prepared(engine, {5: "'twice', 1", 25: "'twice', 1"})
+    for number in set(range(USERS)) - {5, 25}:
+        engine.execute("UPDATE users SET name = ? WHERE id = ?", f"n{number}", number)
+    engine.script("CREATE UNIQUE INDEX one_name ON people (name)")
+    state = engine.migrate(cls)
+    assert (state["migrated"], state["failed"]) == (USERS - 1, 1)
+    assert attempts == [USERS]
+    assert set(engine.failures(cls)) == {"25"}
+    assert engine.query("SELECT id FROM people WHERE name = 'twice'") == [(5,)]

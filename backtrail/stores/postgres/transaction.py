@@ -49,6 +49,7 @@ class PostgresTransaction(SqlTransaction):
     nulls_first = False
     keep_clause = "FOR UPDATE OF t"
     duplicate = psycopg.errors.UniqueViolation
+    of_one_row = (psycopg.errors.CheckViolation, psycopg.errors.NotNullViolation, psycopg.DataError)
     clashes = (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation)
 
     def __init__(self, store: SqlStore, connection: Connection) -> None:
@@ -211,11 +212,10 @@ class PostgresTransaction(SqlTransaction):
         return taken(self, error, writes)
 
     def refused_at(self, table: Table, error: Exception) -> int | None:
-        # What a row holds decides about these, and nothing that stands elsewhere. The context says so in the server's language.
-        if not isinstance(error, (psycopg.errors.CheckViolation, psycopg.errors.NotNullViolation, psycopg.DataError)):
-            return None
+        # The context says so in the server's language.
         bare = table.name.rpartition(".")[2]
-        line = re.search(rf"COPY {re.escape(bare)}, \D{{1,20}}(\d+)", error.diag.context or "")
+        context = error.diag.context if isinstance(error, psycopg.Error) else None
+        line = re.search(rf"COPY {re.escape(bare)}, \D{{1,20}}(\d+)", context or "")
         return None if line is None else int(line[1]) - 1
 
     def spare(self, column: Column, number: int) -> Any:

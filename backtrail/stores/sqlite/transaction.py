@@ -22,8 +22,12 @@ from backtrail.stores.tables import Column, Table
 from backtrail.stores.watch import Watch
 from backtrail.stores.writing import SqlTransaction
 
-ROWS_OWN = {sqlite3.SQLITE_CONSTRAINT_CHECK, sqlite3.SQLITE_CONSTRAINT_NOTNULL, 3091}
-"""The errors for what a single row holds; the last is SQLITE_CONSTRAINT_DATATYPE, of STRICT tables (https://www.sqlite.org/rescode.html)."""
+ROWS_OWN = {
+    *(sqlite3.SQLITE_CONSTRAINT_CHECK, sqlite3.SQLITE_CONSTRAINT_NOTNULL),
+    *(sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID),
+    3091,
+}
+"""The errors that a single row brings about; the last is SQLITE_CONSTRAINT_DATATYPE, of STRICT tables (https://www.sqlite.org/rescode.html)."""
 
 
 class SqliteTransaction(SqlTransaction):
@@ -34,7 +38,7 @@ class SqliteTransaction(SqlTransaction):
     lock_clause = ""
     nulls_first = True
     duplicate = sqlite3.IntegrityError
-    clashes = (sqlite3.IntegrityError,)
+    of_one_row = clashes = (sqlite3.IntegrityError,)
     chunk = 400
     _asked = 0
 
@@ -121,7 +125,7 @@ class SqliteTransaction(SqlTransaction):
             yield row
 
     def refused_at(self, table: Table, error: Exception) -> int | None:
-        # What a row holds decides about these, and nothing that stands elsewhere; the driver asks for a row when the last one is written.
+        # The driver asks for a row when the last one is written.
         return self._asked - 1 if self._asked and getattr(error, "sqlite_errorcode", 0) in ROWS_OWN else None
 
     def watcher(self, tables: Sequence[Table]) -> Watch:

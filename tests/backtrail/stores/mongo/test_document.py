@@ -15,6 +15,7 @@ from backtrail.stores.memory import _set, _unset
 from backtrail.stores.mongo import document as judged
 from backtrail.stores.mongo import edited
 from backtrail.stores.mongo.document import Element
+from backtrail.stores.mongo.record import MongoRecord
 from tests import hard_bson as hard
 
 NAMES = st.sampled_from(["a", "b", "c", "0", "1"])
@@ -202,6 +203,28 @@ def test_a_copy_is_what_the_same_changes_make_of_a_dict(row: dict, unset: list, 
             edited.copied(raw, unset=unset, rename=rename, set=elements)
         return
     assert edited.copied(raw, unset=unset, rename=rename, set=elements) == built(model)[1:]
+
+
+@example([("a", hard.TRUE), ("b", hard.NULL)], ["a"], {"b": "x"}, {"x": hard.FALSE, "a": hard.NULL})
+@example([("a", hard.TRUE), ("a", hard.NULL)], [], {}, {"b": hard.FALSE})
+@given(
+    FIELDS,
+    st.lists(NAMES, max_size=2),
+    st.dictionaries(NAMES, st.sampled_from(["x", "y", "c"]), max_size=2),
+    st.dictionaries(st.one_of(NAMES, st.sampled_from(["_id", "x", "a.b"])), TREES, max_size=3),
+)
+def test_a_document_cut_in_few_pieces_is_the_copy(
+    fields: list[hard.Pair], unset: list[str], rename: dict[str, str], new: dict[str, bytes]
+) -> None:
+    """The same bytes come of it, and it is possible at least where every name is there once, now and then, and none is a path."""
+    raw = hard.document(("_id", hard.int32(7)), *fields)
+    elements = [field(name, value) for name, value in new.items()]
+    found = MongoRecord("any", raw).cut(unset, rename, elements)
+    names = [name for name, _ in fields]
+    if len({*names}) == len(names) and not rename and "a.b" not in new:
+        assert found is not None
+    if found is not None:
+        assert found == edited.copied(raw, unset=unset, rename=rename, set=elements)
 
 
 @given(FIELDS, TREES)

@@ -1,0 +1,1 @@
+"""`coaching-redesign` on MongoDB."""

@@ -1,0 +1,1 @@
+"""`unified-profile` on PostgreSQL and SQLite."""
