@@ -293,7 +293,8 @@ class Entity:
         for name in (*unset, *rename):
             if name not in row and self._tables.get(table) is not None:
                 raise row.unknown(name)
-        if twice := [name for at, name in enumerate(names) if name in names[:at]]:
+        if len(set(names)) < len(names):
+            twice = [name for at, name in enumerate(names) if name in names[:at]]
             raise AuthorMistake(f"copy of a row of {row.name}: two fields would be called {twice[0]!r}: unset one")
         new = self._create(table, dict(set))
         new.copied(row, {rename.get(name, name): name for name in row if name not in unset})
