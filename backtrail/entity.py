@@ -293,7 +293,7 @@ class Entity:
         for name in (*unset, *rename):
             if name not in row and self._tables.get(table) is not None:
                 raise row.unknown(name)
-        if len(set(names)) < len(names):
+        if len(dict.fromkeys(names)) < len(names):
             twice = [name for at, name in enumerate(names) if name in names[:at]]
             raise AuthorMistake(f"copy of a row of {row.name}: two fields would be called {twice[0]!r}: unset one")
         new = self._create(table, dict(set))
