@@ -93,7 +93,7 @@ def test_an_exact_store(mongo: str) -> None:
 
 def test_a_store_that_is_not_exact(monkeypatch: pytest.MonkeyPatch, mongo: str) -> None:
     """Documents inserted without care for timestamps of zero are refused by the store's own read-back, and nothing stays changed."""
-    monkeypatch.setattr(commands, "_has_empty_timestamp", lambda document: False)
+    monkeypatch.setattr(commands, "is_kept", lambda document: True)
     shapes = next(one for one in journeys() if one.name == "shapes")
     journey = shapes._replace(
         trials=[one for one in shapes.trials if (one.label, one.how) == ("timestamp, zero, alone", "deleted")]

@@ -163,8 +163,9 @@ class MongoTransaction(Transaction):
         for name, refs in _by_table(changed).items():
             with naming_holders(self.store, name, refs, wanted=ordered):
                 self._put_all(name, refs, first, last, ordered=ordered)
-        unsure = [ref for ref in changed if (target := last[ref]) is not None and not commands.is_kept(target.data)]
-        now = last | self.fetch(unsure, lock=False)
+        # Read back, whatever was sent: what a rollback leaves is compared with what it should be before it is committed.
+        live = self.fetch(last, lock=False)
+        now = {ref: live.get(ref) for ref in last}
         self._reader.wrote(now)
         return now
 
