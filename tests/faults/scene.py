@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from backtrail.discovery import find
 from tests.acceptance.eyes import Eye, eye_of
+from tests.acceptance.sql_eyes import PostgresEye, SqlEye, SqliteEye
 from tests.acceptance.world import World
 from tests.engine import Engine
 
@@ -61,8 +62,23 @@ def populate(world: World, users: int) -> None:
     world.populate(users)
 
 
+REFUSING = {
+    SqliteEye: (
+        "CREATE TRIGGER PRE_no_bad BEFORE INSERT ON PRE_people WHEN NEW.last = 'Bad' BEGIN SELECT RAISE(ABORT, 'bad'); END",
+    ),
+    PostgresEye: (
+        "CREATE FUNCTION PRE_no_bad() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF NEW.last = 'Bad' THEN RAISE EXCEPTION 'bad'; END IF; RETURN NEW; END $$",
+        "CREATE TRIGGER PRE_no_bad BEFORE INSERT ON PRE_people FOR EACH ROW EXECUTE FUNCTION PRE_no_bad()",
+    ),
+}
+"""What refuses the bad without saying whom it means, so that their batches are halved."""
+
+
 def spoil(world: World, eye: Eye, users: int) -> None:
     """Makes those bad who shall be."""
+    if isinstance(eye, SqlEye):
+        eye.execute(*[statement.replace("PRE", world.prefix) for statement in REFUSING[type(eye)]])
     for number in bad(users):
         eye.rename(world.prefix, number, f"Zoë{number} Bad")
 
