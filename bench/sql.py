@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
@@ -20,9 +21,9 @@ class SqlDatabase(Database):
     mark: str
     """What stands for a parameter."""
 
+    @abstractmethod
     def connect(self, url: str) -> Any:
         """A connection that commits every statement by itself."""
-        raise NotImplementedError
 
     def rows(self, url: str, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         """The rows of a statement, as they come."""

@@ -37,7 +37,7 @@ from worker.restore import bring_again, take_back
 from worker.work import Work
 
 NAMED = 4
-"""How many refused entities are left out within one transaction, where the database says whom it means: each costs the others' writing again."""
+"""How many refused entities are left out one by one, where the database says whom it means: each costs the others' work again."""
 
 SAME_MISTAKE = 10
 """From how many jobs on it is the author's mistake, and not the users' data, if all of a batch fail at the same place."""
@@ -347,20 +347,21 @@ class Attempt:
         Raises:
             Quarantine: a change was refused, and the transaction is spoilt, or that has happened too often.
         """
-        retries = NAMED if self.tx.has_savepoints and not self.ordered else 0
-        while True:
-            writes = [write for job in jobs if job.plan for write in job.plan.writes]
+        retries = 0 if self.ordered else NAMED
+        while writes := [write for job in jobs if job.plan for write in job.plan.writes]:
+            savepoint = self.tx.savepoint() if retries else None
             try:
-                with self.tx.savepoint() if retries and writes else nullcontext():
-                    return self.tx.apply(writes, ordered=self.ordered) if writes else []
+                with savepoint or nullcontext():
+                    return self.tx.apply(writes, ordered=self.ordered)
             except Quarantine as failure:
                 job = next((job for job in jobs if job.plan and any(write is failure.refused for write in job.plan.writes)), None)
                 failure.entity = None if job is None else job.text
-                if job is None or not retries:
+                if job is None or savepoint is None:
                     raise
                 retries -= 1
                 job.fail_late(self.begin, failure)
                 jobs.remove(job)
+        return []
 
     def _refuse_foreign(self, jobs: list[Job]) -> None:
         """Lets one row be changed by one entity of the migration only: two would each take the other's change for drift."""

@@ -25,7 +25,7 @@ from backtrail.errors import (
 )
 from backtrail.failpoint import reach
 from ledger.progress import Tally
-from worker.execute import SAME_MISTAKE, execute
+from worker.execute import NAMED, SAME_MISTAKE, execute
 from worker.jobs import RecallsPending, Rejected
 from worker.portion import TooLong
 from worker.work import Work
@@ -40,9 +40,6 @@ SIDE_BY_SIDE = 8
 
 TOGETHER = 100
 """How many results are stored in one transaction at the most."""
-
-NAMED = 4
-"""How many entities of one part are left out one by one, where the database says whom it means; of more it is halved."""
 
 KEEP_S = 20.0
 """How long one tries to store what was paid for."""

@@ -103,12 +103,9 @@ class Transaction(ABC):
     def bulk(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Nothing; rows of Python values are in a table of the ledger."""
 
-    has_savepoints: ClassVar[bool] = False
-    """Whether a part of it can be taken back, and the rest go on."""
-
-    def savepoint(self) -> AbstractContextManager[Any]:
-        """A block of which nothing is left where it raises; only where there are savepoints."""
-        raise NotImplementedError
+    def savepoint(self) -> AbstractContextManager[Any] | None:
+        """A block of which nothing is left where it raises, and the transaction goes on; None on databases that cannot."""
+        return None
 
     @property
     @abstractmethod

@@ -27,7 +27,6 @@ T = TypeVar("T")
 class SqlTransaction(SqlReading):
     """A transaction behind an SQLAlchemy connection."""
 
-    has_savepoints = True
     of_one_row: ClassVar[tuple[type[Exception], ...]]
     """What the driver raises where a row is refused for what it holds, and nothing that stands elsewhere."""
     clashes: ClassVar[tuple[type[Exception], ...]]
