@@ -72,7 +72,7 @@ def check(broker_url: str, queue: str | None = None) -> None:
     from kombu.exceptions import KombuError
 
     from backtrail import amqp
-    from backtrail.settings import redact
+    from backtrail.urls import redact
 
     options = {"socket_connect_timeout": CHECK_TIMEOUT, "socket_timeout": CHECK_TIMEOUT}
     if urlsplit(broker_url).scheme in {"amqp", "amqps", "memory"}:

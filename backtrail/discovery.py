@@ -19,8 +19,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from backtrail.decide import place
 from backtrail.errors import BacktrailError, UnknownName, UsageError
 from backtrail.migration import Migration, bound, validate
@@ -71,6 +69,8 @@ class Found:
             if params:
                 raise UsageError(f"{self.name} takes no parameters, so --param {next(iter(params))}=… cannot be meant")
             return migration
+        from pydantic import ValidationError  # with the model it is there already; without one it need not be
+
         unknown = [name for name in params if name not in model.model_fields]
         if unknown:
             raise UnknownName(f"parameter of {self.name}", unknown[0], model.model_fields)

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel
-
 from backtrail.errors import AuthorMistake, UnknownName, UsageError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from backtrail.entity import Entity
 
 NAME = re.compile(r"[a-z0-9-]+\Z")
@@ -139,6 +139,10 @@ class Migration:
     def params_model(cls) -> type[BaseModel] | None:
         """The pydantic model that the class annotates `params` with, if any."""
         owner = next((base for base in cls.__mro__ if "params" in inspect.get_annotations(base)), Migration)
+        if owner is Migration:
+            return None
+        from pydantic import BaseModel  # takes longer than the rest of this module, and where it is needed it is there already
+
         model = inspect.get_annotations(owner)["params"]
         if isinstance(model, str):
             # Only this one is resolved: others may name what is imported for type checkers alone.

@@ -154,7 +154,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, help="of the measures that are repeated, or of those that are named")
     parser.add_argument("--minutes", type=float, metavar="N", help="no other repeat begins later than this")
     parser.add_argument("--processes", type=int, default=2, help="processes of each worker and of the bulk script")
-    parser.add_argument("--batch-size", type=int, default=Settings.model_fields["batch_size"].default, help="as of `enqueue`")
+    parser.add_argument("--batch-size", type=int, default=Settings.batch_size, help="as of `enqueue`")
     parser.add_argument("--journal", choices=["wal", "delete"], default="wal", help="SQLite's journal mode")
     parser.add_argument("--warm", type=int, default=200, help="users who are migrated before the clock starts")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to keep the JSON")

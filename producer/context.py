@@ -15,9 +15,10 @@ import click
 from backtrail import broker
 from backtrail.discovery import Found, find
 from backtrail.errors import LedgerTooOld, PermissionMissing, Retry, UnknownName, UnsuitableDatabase, UsageError
-from backtrail.settings import Settings, load, redact
+from backtrail.settings import Settings, load
 from backtrail.stores import open_store
 from backtrail.stores.base import Store, Transaction
+from backtrail.urls import redact
 from ledger.campaigns import Campaign
 from ledger.keyring import read_masters
 from ledger.ledger import Ledger

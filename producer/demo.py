@@ -12,7 +12,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -25,8 +25,9 @@ from backtrail.catalog.unified_profile import sample
 from backtrail.catalog.unified_profile.schema import INTENTS, PROFILES
 from backtrail.discovery import Found, find
 from backtrail.errors import BacktrailError, UsageError
-from backtrail.settings import Settings, redact
+from backtrail.settings import Settings
 from backtrail.stores.sql import SqlStore
+from backtrail.urls import redact
 from ledger.expansion import expansion
 from ledger.verify import Verifier
 from producer import history
@@ -108,7 +109,7 @@ class Place:
     def settings(self) -> Settings:
         """What the worker goes by. A broker is only taken from the command line: that of other settings may feed another database's workers."""
         settings = self.context.settings
-        return settings if self.context.overrides.get("broker_url") else settings.model_copy(update={"broker_url": None})
+        return settings if self.context.overrides.get("broker_url") else replace(settings, broker_url=None)
 
     def close(self) -> None:
         """Nothing; connections are given back."""

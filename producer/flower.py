@@ -89,7 +89,7 @@ def access(settings: Settings, *, address: str = LOOPBACK, port: int = PORT, var
     return Access(
         address,
         port,
-        secrets.token_urlsafe(16) if given is None else given.get_secret_value(),
+        secrets.token_urlsafe(16) if given is None else given.reveal(),
         generated=given is None,
         variables={name: variables[name] for name in PASSED if variables.get(name)},
     )

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from backtrail.errors import UsageError
-from backtrail.settings import redact
 from backtrail.stores.base import Store
+from backtrail.urls import redact
 from producer.needs import Needs, Part, Roles, Statement
 
 

@@ -18,7 +18,7 @@ from kombu.transport.pyamqp import Transport
 from backtrail import amqp, job
 from backtrail.errors import UnsuitableBroker
 from backtrail.failpoint import reach
-from backtrail.settings import redact
+from backtrail.urls import redact
 
 LOOK_S = 1.0
 """How often the broker is asked how much waits there."""

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from backtrail import broker, program
-from backtrail.settings import redact
+from backtrail.urls import redact
 from producer import flower
 from producer.context import Context
 from producer.processes import STOP_S, environment_of, kept, worker_command

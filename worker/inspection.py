@@ -7,7 +7,7 @@ from typing import Any
 
 from celery.worker import control
 
-from backtrail.settings import redact
+from backtrail.urls import redact
 
 SECRETS = ("pass", "secret", "token")
 

@@ -64,7 +64,7 @@ class Endpoint:
         self._longest_wait_s = longest_wait_s
         self._address = f"{settings.titles_url}/chat/completions"
         secret = settings.titles_key
-        headers = {"Authorization": f"Bearer {secret.get_secret_value()}"} if secret else {}
+        headers = {"Authorization": f"Bearer {secret.reveal()}"} if secret else {}
         # A redirect is not followed: it would take the words of a session to where nobody allowed them to go.
         self._client = self._httpx.Client(headers=headers, timeout=settings.titles_timeout_s, follow_redirects=False)
 
