@@ -6,7 +6,7 @@ import datetime as dt
 import linecache
 import sysconfig
 import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def entity(
     rows: Rowsets,
     tables: Mapping[str, Collection[str] | None],
     recalls: Recalls | None = None,
+    missing: Callable[[RecallNeeded], Any] | None = None,
 ) -> Entity:
     """The entity as the migration meets it."""
     return Entity(
@@ -43,6 +44,7 @@ def entity(
         tables=tables,
         requires=migration.requires,
         recalls=recalls,
+        missing=missing,
     )
 
 

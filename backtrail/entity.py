@@ -7,8 +7,8 @@ import json
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 from backtrail import ids
 from backtrail.changes import Create, Decision, Delete, Note, NoteKind, Update
@@ -26,6 +26,11 @@ class Record(ABC):
     whole: bool
     """Whether all columns were read (and the row locked), so that it can be changed."""
 
+    @property
+    def table_name(self) -> str:
+        """The name of the row's table."""
+        return self.ref.table
+
     @abstractmethod
     def names(self) -> Sequence[str]:
         """The names of the row's fields, in their order."""
@@ -42,6 +47,10 @@ class Record(ABC):
             KeyError: the row has no such field.
         """
 
+    def get(self, name: str, default: Any) -> Any:
+        """The Python value of a field, or the default where there is no such field."""
+        return self.value(name) if self.has(name) else default
+
     @abstractmethod
     def image(self) -> Image:
         """The exact image of what was read."""
@@ -49,6 +58,10 @@ class Record(ABC):
     def same(self, other: Record) -> bool:
         """Whether the other holds the same, byte by byte."""
         return self.image() == other.image()
+
+    def alike(self, name: str, other: Record, theirs: str) -> bool:
+        """Whether it is plain from their bytes that a field of the other holds the same as this one's."""
+        return False
 
 
 class UnknownColumn(UnknownField, KeyError):
@@ -98,10 +111,14 @@ class Row(Mapping[str, Any]):
         values = self._values
         if name in values:
             return values[name]
-        if not self._record.has(name):
-            return default
-        value = values[name] = self._record.value(name)
+        value = self._record.get(name, default)
+        if value is not default:
+            values[name] = value
         return value
+
+    def alike(self, name: str, other: Row, theirs: str) -> bool:
+        """Whether it is plain, without a look at the values, that a field of the other row holds the same as this one's."""
+        return self._record.alike(name, other.record, theirs)
 
     def unknown(self, name: str) -> UnknownColumn:
         """The answer to a name that is no column of this row."""
@@ -120,7 +137,11 @@ class Row(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         # Values are people's data and a repr ends up in logs: the names alone.
-        return f"<Row of {self._record.ref.table}: {', '.join(self)}>"
+        return f"<Row of {self._record.table_name}: {', '.join(self)}>"
+
+
+NOTHING: dict[str, str] = {}
+"""The fields that a new row has from another one, where it is no copy: never filled."""
 
 
 class NewRow(Mapping[str, Any]):
@@ -131,8 +152,8 @@ class NewRow(Mapping[str, Any]):
     def __init__(self, table: str, values: dict[str, Any], number: int) -> None:
         self.table = table
         self._values = values
-        self._source: Mapping[str, Any] = {}
-        self._copied: dict[str, str] = {}
+        self._source: Mapping[str, Any] = NOTHING
+        self._copied = NOTHING
         self.number = number
         self.change: Create | None = None
 
@@ -166,9 +187,29 @@ class NewRow(Mapping[str, Any]):
 class RecallNeeded(BaseException):
     """Raised through `migrate` when a recalled result is not known yet: not an error, and no author's `except` may catch it."""
 
-    def __init__(self, label: str, digest: str, call: Callable[[], Any]) -> None:
+    def __init__(self, label: str, digest: str, call: Callable[[], Any], alone: Callable[[], Any] | None = None) -> None:
         super().__init__(label)
         self.label, self.digest, self.call = label, digest, call
+        self.alone = alone
+        """Calls what needs nobody else; None where there is no such thing."""
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_ALONE = "__backtrail_alone__"
+
+
+def alone(function: Callable[..., Any]) -> Callable[[_Function], _Function]:
+    """A decorator of functions to be recalled, that names one for where nobody else is needed: it costs nothing, and is called on the spot.
+
+    Args:
+        function: gives the result, or None while it takes others. What it gives is kept together with the entity's changes.
+    """
+
+    def mark(recalled: _Function) -> _Function:
+        setattr(recalled, _ALONE, function)
+        return recalled
+
+    return mark
 
 
 class Entity:
@@ -185,6 +226,7 @@ class Entity:
         tables: Mapping[str, Collection[str] | None],
         requires: Sequence[str] = (),
         recalls: Mapping[tuple[str, str], Any] | None = None,
+        missing: Callable[[RecallNeeded], Any] | None = None,
     ) -> None:
         """An entity with its rows.
 
@@ -197,8 +239,10 @@ class Entity:
             tables: the columns of every table that can be written (None where any name goes), to find mistyped names at once.
             requires: the migrations that `of` may name.
             recalls: results known so far, by label and digest of the arguments.
+            missing: gives a result that is not known, or raises what it was handed.
         """
         self._key = key
+        self._text: str | None = None
         self._migration = migration
         self._now = now
         self._records = rows
@@ -207,6 +251,7 @@ class Entity:
         self._tables = tables
         self._requires = requires
         self._recalls = recalls or {}
+        self._missing = missing or _asked
         self._updates: dict[Ref, Update] = {}
         self._deleted: set[Ref] = set()
         self._decision = Decision()
@@ -241,10 +286,10 @@ class Entity:
             if name not in self._records:
                 self._unread(name)
             records = self._records[name]
-            columns = self._tables.get(records[0].ref.table) if records else None
+            columns = self._tables.get(records[0].table_name) if records else None
             rows = self._rows[name] = [Row(record, name, columns) for record in records]
         if not equal:
-            return list(rows)
+            return rows.copy()
         return [row for row in rows if all(self._field(row, field) == value for field, value in equal.items())]
 
     def one(self, name: str, /, **equal: Any) -> Row:
@@ -341,11 +386,11 @@ class Entity:
 
     def new_uuid(self, *label: Any, of: str | None = None) -> uuid.UUID:
         """The UUID that this migration, entity and label have on every run; `of` names a required migration whose id this is."""
-        return ids.new_uuid(self._of(of), self._key_text, _plain(label))
+        return ids.new_uuid(self._migration if of is None else self._of(of), self._key_text, _plain(label))
 
     def new_object_id(self, *label: Any, of: str | None = None) -> Any:
         """The ObjectId that this migration, entity and label have on every run; `of` names a required migration whose id this is."""
-        return ids.new_object_id(self._of(of), self._key_text, _plain(label))
+        return ids.new_object_id(self._migration if of is None else self._of(of), self._key_text, _plain(label))
 
     def conflict(self, field: str, values: Any, chosen: Any, **where: Any) -> None:
         """Notes that a field had several values, and which was chosen."""
@@ -367,13 +412,19 @@ class Entity:
         digest = ids.arguments_digest(args, kwargs)
         if (label, digest) in self._recalls:
             return self._recalls[label, digest]
-        raise RecallNeeded(label, digest, lambda: function(*args, **kwargs))
+        one = getattr(function, _ALONE, None)
+        return self._missing(
+            RecallNeeded(label, digest, partial(function, *args, **kwargs), one and partial(one, *args, **kwargs))
+        )
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def _key_text(self) -> str:
-        return key_text(self._key)
+        text = self._text
+        if text is None:
+            text = self._text = key_text(self._key)
+        return text
 
     def _create(self, table: str, values: dict[str, Any]) -> NewRow:
         row = NewRow(table, values, len(self._decision.changes))
@@ -397,9 +448,7 @@ class Entity:
     def _note(self, kind: NoteKind, data: dict[str, Any]) -> None:
         self._decision.notes.append(Note(kind, {name: jsonable(value) for name, value in data.items()}))
 
-    def _of(self, migration: str | None) -> str:
-        if migration is None:
-            return self._migration
+    def _of(self, migration: str) -> str:
         if migration not in self._requires:
             raise UnknownField(str(UnknownName("required migration", migration, self._requires)))
         return migration
@@ -433,9 +482,16 @@ class Entity:
         raise UndeclaredTable(str(UnknownName("read", name, self._records)) + "; rows come from reads = (Rows(…), …)")
 
 
+def _asked(needed: RecallNeeded) -> NoReturn:
+    raise needed
+
+
+ROWS = frozenset({Row, NewRow})
+
+
 def _plain(label: tuple[Any, ...]) -> tuple[Any, ...]:
     """The label with a row in it named by its key: as text, all rows of a table are alike."""
-    if {NewRow, Row}.isdisjoint(map(type, label)):
+    if ROWS.isdisjoint(map(type, label)):
         return label
     if any(isinstance(part, NewRow) for part in label):
         raise AuthorMistake(

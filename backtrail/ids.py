@@ -16,15 +16,21 @@ NAMESPACE = uuid.UUID("6f0c6a3e-6d0b-5e0c-9d0e-3f2f4a9d1b57")
 """The namespace of all ids of Backtrail, drawn once; another one would give other ids."""
 
 
-def _name(migration: str, key: str, label: tuple[Any, ...]) -> str:
+BEGIN = NAMESPACE.bytes
+
+
+def _name(migration: str, key: str, label: tuple[Any, ...]) -> bytes:
     # The JSON array of the parts; written out, since ids are made several times for every entity.
-    return "[" + ", ".join(map(encode_basestring, (migration, key, *map(part_text, label)))) + "]"
+    name = f"[{encode_basestring(migration)}, {encode_basestring(key)}"
+    for part in label:
+        name += f", {encode_basestring(part if type(part) is str else part_text(part))}"
+    return f"{name}]".encode("utf-8", "surrogatepass")
 
 
 def new_uuid(migration: str, key: str, label: tuple[Any, ...]) -> uuid.UUID:
     """The name-based UUID (RFC 9562, version 5) of a migration, a key's text and a label."""
-    name = _name(migration, key, label).encode("utf-8", "surrogatepass")
-    return uuid.UUID(bytes=hashlib.sha1(NAMESPACE.bytes + name, usedforsecurity=False).digest()[:16], version=5)
+    digest = hashlib.sha1(BEGIN + _name(migration, key, label), usedforsecurity=False).digest()
+    return uuid.UUID(bytes=digest[:16], version=5)
 
 
 def new_object_id(migration: str, key: str, label: tuple[Any, ...]) -> Any:
@@ -33,8 +39,7 @@ def new_object_id(migration: str, key: str, label: tuple[Any, ...]) -> Any:
         from bson import ObjectId
     except ImportError as error:
         raise AuthorMistake("new_object_id needs pymongo: pip install 'backtrail[mongo]'") from error
-    name = f"{NAMESPACE}{_name(migration, key, label)}".encode("utf-8", "surrogatepass")
-    return ObjectId(hashlib.sha256(name).digest()[:12])
+    return ObjectId(hashlib.sha256(str(NAMESPACE).encode() + _name(migration, key, label)).digest()[:12])
 
 
 PLAIN = {str, int, float, bool, type(None), list, dict, tuple}
@@ -48,5 +53,29 @@ def arguments_digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
             raise AuthorMistake(
                 f"recall: an argument of type {type(value).__name__} looks different in every run: pass plain values"
             )
-    text = json.dumps([jsonable(args), jsonable(kwargs)], ensure_ascii=False, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_arguments(args, kwargs)).hexdigest()
+
+
+def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    if _is_json(args) and _is_json(kwargs):
+        try:
+            return _json([args, kwargs]).encode()
+        except (UnicodeEncodeError, RecursionError):
+            pass  # half a surrogate pair, which `jsonable` spells out
+    return _json([jsonable(args), jsonable(kwargs)]).encode()
+
+
+_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+_SIMPLE = {str, int, bool, type(None)}
+_NESTED = {dict, list, tuple}
+
+
+def _is_json(value: Any) -> bool:
+    """Whether the value is what `jsonable` would make of it, as far as its types tell."""
+    items = value
+    if type(value) is dict:
+        items = value.values()
+        if not {*map(type, value)} <= {str}:
+            return False
+    others = {*map(type, items)} - _SIMPLE
+    return not others or (others <= _NESTED and all(_is_json(item) for item in items if type(item) in _NESTED))

@@ -39,6 +39,10 @@ class Shape:
         """The columns' names."""
         return tuple(name for name, _ in self.columns)
 
+    def shared(self) -> Shape:
+        """The one object for all equal shapes of this process: images that have it are compared without looking at their columns."""
+        return _SHARED.setdefault(self, self)
+
     def dump(self) -> str:
         """The shape as canonical JSON, for keeping."""
         return json.dumps([self.table, self.columns], ensure_ascii=False, separators=(",", ":"))
@@ -47,7 +51,10 @@ class Shape:
     def load(cls, text: str) -> Shape:
         """The shape that `dump` gave as text."""
         table, columns = json.loads(text)
-        return cls(table, tuple((name, kind) for name, kind in columns))
+        return cls(table, tuple((name, kind) for name, kind in columns)).shared()
+
+
+_SHARED: dict[Shape, Shape] = {}
 
 
 class Image(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from backtrail.errors import BacktrailError, Retry
@@ -17,6 +17,11 @@ from ledger.streams import heads_of
 KEYS = 5000
 """How many keys of a source are looked up at once."""
 
+SETTLED = ("migrated", "rolled_back")
+"""The states in which nobody has to do anything about an entity."""
+
+NOT_MIGRATED = "not migrated"
+
 BATCHES = 50
 """How many batches are looked through at once."""
 
@@ -30,13 +35,9 @@ def coverage(scope: Scope, source: int) -> Findings:
         while True:
             page = store.page(tx, sources, source, after, KEYS)
             keys = scope.chosen(list(_texts(page.keys)))
-            heads, unreadable = heads_of(scope.ledger.journal, tx, scope.cls.name, keys)
             finding.checked += len(keys)
-            for key in keys:
-                state = (
-                    heads[key].state if key in heads else "its row cannot even be read" if key in unreadable else "not migrated"
-                )
-                if state not in ("migrated", "rolled_back"):
+            for key, state in _others(scope, tx, keys, SETTLED):
+                if state not in SETTLED:
                     finding.problem(f"{key}: {state}")
             after = page.after
             if after is None:
@@ -79,8 +80,17 @@ def _without_stream(scope: Scope, tx: Transaction, campaign: Campaign) -> Iterat
     while batches := scope.ledger.campaigns.keys_of(tx, campaign.id, after, BATCHES):
         after = batches[-1].number
         keys = scope.chosen([key for batch in batches if batch.state == "done" for key in batch.keys])
-        heads, unreadable = heads_of(scope.ledger.journal, tx, scope.cls.name, keys)
-        yield from (key for key in keys if key not in heads and key not in unreadable)
+        yield from (key for key, state in _others(scope, tx, keys) if state == NOT_MIGRATED)
+
+
+def _others(scope: Scope, tx: Transaction, keys: Sequence[str], states: Sequence[str] | None = None) -> Iterator[tuple[str, str]]:
+    """Those of the keys for which a quick look finds no stream (in one of the states), and the state that each is in."""
+    journal, name = scope.ledger.journal, scope.cls.name
+    known = journal.known(tx, name, keys, states)
+    others = [key for key in keys if key not in known]
+    heads, unreadable = heads_of(journal, tx, name, others)
+    for key in others:
+        yield key, heads[key].state if key in heads else "its row cannot even be read" if key in unreadable else NOT_MIGRATED
 
 
 def _strays(scope: Scope, tx: Transaction) -> list[str]:

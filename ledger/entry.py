@@ -43,6 +43,13 @@ class Head(NamedTuple):
         """What the stream's first event is chained to."""
         return genesis(self.migration, origin(self.secret, self.key) if self.origin is None else self.origin)
 
+    def moved(self, version: int, last: bytes, state: str, campaign: int, *, failed: bool) -> Head:
+        """The head after a job: the version and hash of its last event, the state that it left, and whose job it was."""
+        _, key, id_, _, _, _, _, _, subject, secret, place, name, origin, misplaced = self
+        return Head(
+            self.migration, key, id_, version, last, state, failed, campaign, subject, secret, place, name, origin, misplaced
+        )
+
 
 class Fact(NamedTuple):
     """What is to be appended: an event without its place in a stream."""

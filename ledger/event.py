@@ -44,6 +44,9 @@ ERASED = "erased"
 KEPT = 16
 """How many bytes of its hash stand with each event."""
 
+_SAME, _NONE = b"=-"
+"""What stands in a body for a row's key that is the first cell of its image, and for None."""
+
 
 @dataclass(slots=True)
 class Event:
@@ -71,8 +74,8 @@ class Event:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The data of the event as JSON gives it; empty where there is none."""
-        return {} if self.data is None else dict(json.loads(self.data))
+        """The data of the event as JSON gives it, to be read only; empty where there is none."""
+        return {} if self.data is None else _facts(self.data)
 
     @property
     def before_image(self) -> Image | None:
@@ -83,6 +86,11 @@ class Event:
     def after_image(self) -> Image | None:
         """What the row held after; None where it was gone."""
         return None if self.after is None or self.shape is None else Image(self.shape, self.after)
+
+
+@lru_cache(maxsize=4)  # the end of a stream is asked for its facts two or three times, one stream after the other
+def _facts(data: str) -> dict[str, Any]:
+    return dict(json.loads(data))
 
 
 class Content(NamedTuple):
@@ -106,25 +114,34 @@ def pack(content: Content) -> bytes:
     return b"\1%b%b%b%b" % (name, _field(before), _field(after), _field(text))
 
 
-def unpack(body: bytes) -> Content:
-    """What the open body says.
+def unpack(body: bytes) -> tuple[str | None, bytes | None, bytes | None, str | None]:
+    """What the open body says: the fields of its content.
 
     Raises:
         ValueError: it is none.
     """
     if body[:1] != b"\1":
         raise ValueError("no open body")
+    fields: list[bytes | None] = []
     try:
-        same = body[1] == ord("=")
-        key, at = (None, 2) if same else _next(body, 1)
-        before, at = _next(body, at)
-        after, at = _next(body, at)
-        data, at = _next(body, at)
+        same = body[1] == _SAME
+        at = 2 if same else 1
+        while len(fields) < 4 - same:
+            if body[at] == _NONE:
+                fields.append(None)
+                at += 1
+            else:
+                colon = body.index(b":", at)
+                end = colon + 1 + int(body[at:colon])
+                fields.append(body[colon + 1 : end])
+                at = end + 1
     except IndexError:
         raise ValueError("a body that was cut off") from None
     if same:
-        key = _first_cell((after if after is not None else before) or b"")
-    return Content(None if key is None else _text(key), before, after, None if data is None else _text(data))
+        before, after, _ = fields
+        fields.insert(0, _first_cell((before if after is None else after) or b""))
+    key, before, after, data = fields
+    return None if key is None else _text(key), before, after, None if data is None else _text(data)
 
 
 def genesis(migration: str, origin: bytes) -> bytes:
@@ -146,18 +163,15 @@ def commitment(secret: bytes, body: bytes) -> bytes:
 
 def digest(previous: bytes, event: Event, secret: bytes) -> bytes:
     """The hash of an event that follows one with the hash `previous`, in a stream with that secret: 32 bytes."""
-    version, shape = b"%d" % event.version, event.shape
-    common = _common(event.kind, event.campaign, event.at, None if shape is None else shape.digest)
-    body = commitment(secret, event.body)
-    return hashlib.sha256(
-        b"%d:%b,%d:%b,%b%d:%b," % (len(previous), previous, len(version), version, common, len(body), body)
-    ).digest()
+    shape = event.shape
+    common = _common(event.version, event.kind, event.campaign, event.at, None if shape is None else shape.digest)
+    return hashlib.sha256(b"32:%b%b32:%b," % (previous, common, commitment(secret, event.body))).digest()
 
 
-@lru_cache(maxsize=1024)
-def _common(kind: str, campaign: int, at: int, shape: bytes | None) -> bytes:
-    """What the hashes of all events of one kind have in common that one transaction appends."""
-    return b"".join(map(_field, (kind.encode(), b"%d" % campaign, b"%d" % at, shape)))
+@lru_cache(maxsize=4096)
+def _common(version: int, kind: str, campaign: int, at: int, shape: bytes | None) -> bytes:
+    """What stands between the two hashes, which is the same for many of the events that one transaction appends."""
+    return b",%b" % b"".join(map(_field, (b"%d" % version, kind.encode(), b"%d" % campaign, b"%d" % at, shape)))
 
 
 def ref_number(lookup: bytes, ref: Ref) -> int:
@@ -172,14 +186,6 @@ def ref_number(lookup: bytes, ref: Ref) -> int:
 
 def _field(data: bytes | None) -> bytes:
     return b"-" if data is None else b"%d:%b," % (len(data), data)
-
-
-def _next(body: bytes, at: int) -> tuple[bytes | None, int]:
-    if body[at] == ord("-"):
-        return None, at + 1
-    colon = body.index(b":", at)
-    end = colon + 1 + int(body[at:colon])
-    return body[colon + 1 : end], end + 1
 
 
 def _first_cell(image: bytes) -> bytes:

@@ -205,7 +205,8 @@ class Examination:
         for subject in subjects:
             rows = wanted[subject.head.key]
             finding.checked += len(rows)
-            subject.live = {ref: live[ref] for ref in rows if ref in live}
+            if self.scope.code:
+                subject.live = {ref: live[ref] for ref in rows if ref in live}
             for ref, image in rows.items():
                 columns = self._changed(subject.head, ref, image, live.get(ref))
                 if columns:

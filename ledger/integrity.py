@@ -30,28 +30,17 @@ def flaw(head: Head, events: Sequence[Event]) -> str | None:
 def chain(head: Head, events: Sequence[Event]) -> list[bytes]:
     """The hash of each event, recomputed from what it says and from all before it: 32 bytes each; empty from one on of which there can be none."""
     hashes: list[bytes] = []
-    previous = _genesis(head)
-    for event in events:
-        previous = _hash(previous, event, head.secret) if previous else b""
-        hashes.append(previous)
-    return hashes
-
-
-def _genesis(head: Head) -> bytes:
     try:
-        return head.genesis
-    except (TypeError, AttributeError):
-        return b""  # a key, a secret or an origin of another type altogether
-
-
-def _hash(previous: bytes, event: Event, secret: bytes) -> bytes:
-    # %d in the digest would make a whole number of 1.5.
-    if type(event.version) is not int or type(event.campaign) is not int or type(event.at) is not int:
-        return b""
-    try:
-        return digest(previous, event, secret)
+        previous, secret = head.genesis, head.secret
+        for event in events:
+            # %d in the digest would make a whole number of 1.5.
+            if not (type(event.version) is type(event.campaign) is type(event.at) is int):
+                break
+            previous = digest(previous, event, secret)
+            hashes.append(previous)
     except (TypeError, ValueError, AttributeError, IndexError):
-        return b""  # a value of another type altogether, which SQLite takes in any column
+        pass  # a value of another type altogether, which SQLite takes in any column
+    return hashes + [b""] * (len(events) - len(hashes))
 
 
 def _broken(events: Sequence[Event], hashes: Sequence[bytes]) -> str | None:
@@ -65,6 +54,8 @@ def _broken(events: Sequence[Event], hashes: Sequence[bytes]) -> str | None:
 
 def _unreadable(head: Head, events: Sequence[Event]) -> str | None:
     """What is wrong with the events that nobody can read: all of them belong before the event that says that they were erased."""
+    if not head.erased and not any(event.erased or event.kind == ERASED for event in events):
+        return None
     last = max(
         (event.version for event in events if event.kind == ERASED and event.body[0] == OPEN and not event.erased), default=0
     )

@@ -6,13 +6,14 @@ ledger it holds a token of the entity's key, and the key sealed; after an erasur
 
 from __future__ import annotations
 
-import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from backtrail.errors import TooLarge
 from backtrail.image import Ref, Shape
+from backtrail.jsontext import json_writer
 from backtrail.stores.base import Store, Transaction
 from ledger.entry import Entry, Head, Placed, Recall
 from ledger.event import KEPT, SEALED, Event, digest, ref_number
@@ -24,6 +25,8 @@ R = TypeVar("R")
 
 IN_LIMIT = 500
 """How many values go into one IN (…): databases take more, their parsers are not fast."""
+
+_SEALED = bytes([SEALED])
 
 
 class Journal(ABC):
@@ -51,18 +54,18 @@ class Journal(ABC):
                 found[key] = head if key == head.key else head._replace(key=key)
         return found
 
-    def known(self, tx: Transaction, migration: str, keys: Sequence[str]) -> set[str]:
-        """Those of the keys that have a stream, and maybe not all of them where streams hold tokens: a quick look, for very many."""
+    def known(self, tx: Transaction, migration: str, keys: Sequence[str], states: Sequence[str] | None = None) -> set[str]:
+        """Those of the keys that have a stream (in one of the states), and maybe not all of them where streams hold tokens: a quick look, for very many."""
         self.keyring.open(tx)
         found: set[str] = set()
         for chunk in chunks(keys):
             asked = {self.keyring.token(migration, key): key for key in chunk} if self.keyring.sealing else {}
-            found |= {asked.get(place, place) for place in self._places(tx, migration, list(asked) or chunk)}
+            found |= {asked.get(place, place) for place in self._places(tx, migration, list(asked) or chunk, states)}
         return found
 
     @abstractmethod
-    def _places(self, tx: Transaction, migration: str, places: Sequence[str]) -> Iterable[str]:
-        """Those of the places that a stream of the migration has."""
+    def _places(self, tx: Transaction, migration: str, places: Sequence[str], states: Sequence[str] | None) -> Iterable[str]:
+        """Those of the places that a stream of the migration (in one of the states) has."""
 
     @abstractmethod
     def _heads(self, tx: Transaction, migration: str, places: Sequence[str], *, lock: bool) -> Iterable[Head]:
@@ -141,36 +144,39 @@ class Journal(ABC):
             Retry: another transaction was first in one of the streams.
         """
         self.keyring.open(tx)
-        new = [entry for entry in entries if entry.head.id is None]
-        ids = iter(self._new_ids(tx, len(new)))
+        new = sum(entry.head.id is None for entry in entries)
+        ids, secrets = iter(self._new_ids(tx, new)), secrets_of(new)
         ciphers = self.sealing.ciphers(tx, [entry.head for entry in entries])
-        events: list[Placed] = []
+        events: list[Any] = []
         fresh: list[Head] = []
         moved: list[Head] = []
         for entry in entries:
-            cipher = ciphers.get(self.sealing.subject(entry.head) or "")
-            head = (
-                self.sealing.begun(entry.head, next(ids), cipher)
-                if entry.head.id is None
-                else self.sealing.gone_on(entry.head, cipher)
-            )
-            stream, version, previous = head.id or 0, head.version, head.hash
+            head = entry.head
+            cipher = ciphers.get(self.sealing.subject(head) or "") if ciphers else None
+            if head.id is None:
+                head, to = self.sealing.begun(head, next(ids), next(secrets), cipher), fresh
+            else:
+                head, to = self.sealing.gone_on(head, cipher), moved
+            stream, version, previous, secret = head.id or 0, head.version, head.hash, head.secret
             for fact in entry.facts:
                 version += 1
                 event = self.sealing.event(stream, version, campaign, at, fact, cipher)
-                previous = digest(previous, event, head.secret)
+                previous = digest(previous, event, secret)
                 event.hash = previous[:KEPT]
-                events.append(Placed(stream, event))
-            now = head._replace(version=version, hash=previous, state=entry.state, failed=entry.failed, campaign=campaign)
-            (fresh if entry.head.id is None else moved).append(now)
+                events.append(self._placed(tx, stream, event))
+            to.append(head.moved(version, previous, entry.state, campaign, failed=entry.failed))
         self._write(tx, fresh, moved, events)
 
     @abstractmethod
     def _new_ids(self, tx: Transaction, number: int) -> Sequence[int]:
         """So many ids that no stream has."""
 
+    def _placed(self, tx: Transaction, stream: int, event: Event) -> Any:
+        """The event of that stream as `_write` takes it."""
+        return Placed(stream, event)
+
     @abstractmethod
-    def _write(self, tx: Transaction, fresh: Sequence[Head], moved: Sequence[Head], events: Sequence[Placed]) -> None:
+    def _write(self, tx: Transaction, fresh: Sequence[Head], moved: Sequence[Head], events: Sequence[Any]) -> None:
         """Nothing; new streams and events are inserted, and streams that go on stand where their heads say."""
 
     # -- shapes ---------------------------------------------------------------------------------------------------
@@ -246,7 +252,7 @@ class Journal(ABC):
         sealed = []
         for placed in events:
             event = placed.event
-            if event.body[:1] == bytes([SEALED]):
+            if event.body[:1] == _SEALED:
                 sealed.append(placed)
             else:
                 self.sealing.read(event, event.body)
@@ -303,11 +309,30 @@ class Journal(ABC):
 
     def store_recall(self, tx: Transaction, migration: str, key: str, subject: str, call: tuple[str, str], result: Any) -> None:
         """Nothing; the result of a call (label and digest of the arguments) is kept, unless there is one: the first that was paid for counts."""
+        self.store_recalls(tx, migration, [(key, subject, call, result)])
+
+    def store_recalls(
+        self, tx: Transaction, migration: str, results: Sequence[tuple[str, str, tuple[str, str], Any]], *, new: bool = False
+    ) -> None:
+        """Nothing; the results of calls are kept as one alone would be: each with the entity's key, whose data it is, and the call.
+
+        Raises:
+            Retry: where all must be new, there is one of such a call.
+        """
         self.keyring.open(tx)
-        if self.keyring.sealing:
-            token = self.keyring.subject(migration, subject)
-            result = conceal(self.keyring.ciphers(tx, [token], write=True)[token], result)
-        self._store_recall(tx, migration, Recall(self._place(migration, key), *call, result))
+        tokens = (
+            {subject: self.keyring.subject(migration, subject) for _, subject, _, _ in results} if self.keyring.sealing else {}
+        )
+        ciphers = self.keyring.ciphers(tx, tokens.values(), write=True) if tokens else {}
+        self._store_recalls(
+            tx,
+            migration,
+            [
+                Recall(self._place(migration, key), *call, conceal(ciphers[tokens[subject]], result) if tokens else result)
+                for key, subject, call, result in results
+            ],
+            new=new,
+        )
 
     def _place(self, migration: str, key: str) -> str:
         return self.keyring.token(migration, key) if self.keyring.sealing else key
@@ -317,16 +342,26 @@ class Journal(ABC):
         """The recalls that stand under these keys or tokens."""
 
     @abstractmethod
-    def _store_recall(self, tx: Transaction, migration: str, recall: Recall) -> None:
-        """Nothing; the recall is kept, unless there is one of that call."""
+    def _store_recalls(self, tx: Transaction, migration: str, recalls: Sequence[Recall], *, new: bool) -> None:
+        """Nothing; each of the recalls is kept, unless there is one of that call.
+
+        Raises:
+            Retry: there is one, and all must be new.
+        """
 
     @abstractmethod
     def forget_recalls(self, tx: Transaction, migration: str, places: Sequence[str]) -> None:
         """Nothing; no result of a recall is kept under these keys or tokens."""
 
 
-to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+to_json = json_writer(item=",", key=":")
 """Data as the ledger keeps it."""
+
+
+def secrets_of(streams: int) -> Iterator[bytes]:
+    """A secret for each of so many new streams."""
+    drawn = os.urandom(16 * streams)
+    return (drawn[at : at + 16] for at in range(0, len(drawn), 16))
 
 
 def in_portions(read: Callable[[Sequence[T]], R], items: Sequence[T]) -> Iterator[R]:

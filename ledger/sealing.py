@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -46,19 +45,19 @@ class Sealing:
             return None
         return self.keyring.subject(head.migration, name)
 
-    def begun(self, head: Head, stream: int, cipher: AESGCM | None) -> Head:
-        """The head of a new stream, before its first event."""
-        secret = os.urandom(16)
-        first = genesis(head.migration, origin(secret, head.key))
+    def begun(self, head: Head, stream: int, secret: bytes, cipher: AESGCM | None) -> Head:
+        """The head of a new stream with that secret of 16 random bytes, before its first event."""
+        key, subject = head.key, head.subject
+        first = genesis(head.migration, origin(secret, key))
         if cipher is None:
-            subject = None if head.subject == head.key else head.subject
-            return head._replace(id=stream, secret=secret, place=head.key, subject=subject, hash=first)
+            subject = None if subject == key else subject
+            return Head(head.migration, key, stream, 0, first, subject=subject, secret=secret, place=key)
         return head._replace(
             id=stream,
             secret=secret,
-            place=self.keyring.token(head.migration, head.key),
+            place=self.keyring.token(head.migration, key),
             subject=self.subject(head),
-            name=seal(cipher, head.key.encode("utf-8", "surrogatepass"), head.migration.encode()),
+            name=seal(cipher, key.encode("utf-8", "surrogatepass"), head.migration.encode()),
             hash=first,
         )
 
@@ -71,17 +70,17 @@ class Sealing:
     def event(self, stream: int, version: int, campaign: int, at: int, fact: Fact, cipher: AESGCM | None) -> Event:
         """The event that says the fact there, with its body, and without its hash."""
         kind, data, written = fact
-        event = Event(version, kind, campaign, at, data=data)
         if written is None:
-            event.body = pack(Content(None, None, None, data))
+            body = pack(Content(None, None, None, data))
+            event = Event(version, kind, campaign, at, data=data, body=body)
         else:
             ref, before, after = written
             image = after or before
-            event.ref, event.shape = ref, None if image is None else image.shape
-            event.before = None if before is None else before.data
-            event.after = None if after is None else after.data
+            shape = None if image is None else image.shape
+            old, new = None if before is None else before.data, None if after is None else after.data
+            body = pack(Content(ref.key, old, new, data))
+            event = Event(version, kind, campaign, at, ref, shape, old, new, data, body)
             event.index = self._index(event)
-            event.body = pack(Content(ref.key, event.before, event.after, data))
         if cipher is not None:
             event.body = bytes([SEALED]) + seal(cipher, event.body, b"%d:%d" % (stream, version))
         return event
@@ -98,4 +97,5 @@ class Sealing:
             event.erased = True
             return
         event.ref = None if event.shape is None or key is None else Ref(event.shape.table, key)
-        event.misplaced = event.index != self._index(event)
+        if event.before is not None or event.index is not None:
+            event.misplaced = event.index != self._index(event)

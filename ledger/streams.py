@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from backtrail.errors import UnsuitableDatabase
@@ -110,4 +111,9 @@ _TYPES = _allowed()
 
 def of_other_type(head: Head) -> str | None:
     """The first field of the row that holds a value of a type that it never has, which SQLite and MongoDB take; None where there is none."""
-    return next((name for name, types in _TYPES.items() if type(getattr(head, name)) not in types), None)
+    return _of_other_type(tuple(map(type, head)))
+
+
+@lru_cache(maxsize=128)
+def _of_other_type(types: tuple[type, ...]) -> str | None:
+    return next((name for name, found in zip(Head._fields, types, strict=True) if found not in _TYPES[name]), None)

@@ -22,7 +22,7 @@ from ledger.parts import Asked, Coverage, Lost, Part, Stretch
 from ledger.processes import Opening, Pool, Recipe
 from ledger.streams import FIRST, rows_after
 
-STRETCH = 1000
+STRETCH = 500
 """How many streams are one part."""
 
 SMALL = 4
@@ -95,6 +95,7 @@ class Verifier:
         if self._recipe is None or not large:
             yield lambda part: partial(part.find, self.scope)
             return
+        self.scope.ledger.store.close()
         with Pool(self._recipe, self._jobs) as pool:
             yield pool.begin
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from backtrail.changes import Decision
+from backtrail.changes import Create, Decision
 from backtrail.decide import check, decide, entity
 from backtrail.entity import RecallNeeded
 from backtrail.errors import (
@@ -21,7 +21,7 @@ from backtrail.errors import (
     Tampered,
 )
 from backtrail.failpoint import reach
-from backtrail.image import Ref, Written
+from backtrail.image import Image, Ref, Written
 from backtrail.stores.base import Rowsets, Transaction
 from ledger.campaigns import GOING
 from ledger.entry import Entry, Fact, Head
@@ -31,8 +31,10 @@ from ledger.journal import to_json
 from ledger.progress import Tally
 from ledger.redecide import without_own_writes
 from ledger.state import action
+from worker import circles
 from worker.ahead import Ahead, look_ahead
 from worker.jobs import Job, NotGoing, RecallsPending, Rejected, reason
+from worker.recalls import Recalls
 from worker.restore import bring_again, take_back
 from worker.work import Work
 
@@ -43,6 +45,7 @@ SAME_MISTAKE = 10
 """From how many jobs on it is the author's mistake, and not the users' data, if all of a batch fail at the same place."""
 
 
+@circles.later()
 def execute(
     work: Work,
     number: int,
@@ -110,6 +113,7 @@ class Attempt:
         self.work, self.tx, self.ordered = work, tx, ordered
         self.failures = failures
         self.journal = work.ledger.journal
+        self.recalls = Recalls(work, tx)
         # The ledger may be encrypted since this process began: nothing is written open from then on.
         work.ledger.keyring.open(tx, again=True)
         self.begin = Fact("begin", to_json({"job": work.campaign.kind}))
@@ -158,6 +162,7 @@ class Attempt:
         self._forgive_vanished()
         reach("worker.mid-transaction")
         self._append()
+        self._let_go()
 
     def _open(self, *actions: str) -> list[Job]:
         return [job for job in self.jobs if job.open and job.action in actions]
@@ -276,7 +281,7 @@ class Attempt:
 
     def decide(self, jobs: list[Job], *, recorded: bool) -> None:
         """Nothing; each job has what `migrate` decides, with the time and parameters of now, or those recorded when it was first decided."""
-        recalls = self._recalls(jobs)
+        recalls = self.recalls.of(jobs)
         pending: list[tuple[str, RecallNeeded]] = []
         for at, job in enumerate(jobs):
             if at:
@@ -297,23 +302,16 @@ class Attempt:
                 except Quarantine as failure:
                     job.fail_late(self.begin, failure)
 
-    def _recalls(self, jobs: Sequence[Job]) -> dict[str, Any]:
-        if not self.work.uses_recalls:
-            return {}
-        return dict(
-            self.journal.recalls(self.tx, self.work.campaign.migration, {job.text: self.work.subject(job.text) for job in jobs})
-        )
-
     def _decided(self, job: Job, recalls: Any, *, recorded: bool = False) -> Decision:
         work, now = self.work, self.now
         migration = work.migration
         if recorded and job.standing.begun is not None:
             now = at_time(job.standing.begun.at, now)
             migration = work.as_of(self.tx, job.standing.begun.campaign)
-        return decide(migration, entity(migration, job.key, now, job.rows, work.tables, recalls))
+        return decide(migration, entity(migration, job.key, now, job.rows, work.tables, recalls, self.recalls.making(job)))
 
     def _demand_pure(self, job: Job) -> None:
-        again = self._decided(job, self._recalls([job]).get(job.text), recorded=job.action == "redo")
+        again = self._decided(job, self.recalls.of([job]).get(job.text), recorded=job.action == "redo")
         if job.plan is not None and self.work.store.plan(again).digest != job.plan.digest:
             raise ImpureMigration(
                 f"{self.work.campaign.migration}: migrate decided differently on the same rows: take times from entity.now, ids from"
@@ -392,12 +390,12 @@ class Attempt:
         migration = type(self.work.migration)
         if any(rows.table in migration.writes for rows in migration.reads) and jobs:
             self._read(jobs)
-        recalls = self._recalls(jobs)
+        recall = self.recalls.looking_up(jobs)
         wrong: dict[str, Quarantine] = {}
         for job in jobs:
             changes = [fact.written for fact in job.facts if fact.written is not None and fact.kind != "compensated"]
             rows = with_own_writes(self.work, job.rows, changes)
-            subject = entity(self.work.migration, job.key, self.now, rows, self.work.tables, recalls.get(job.text))
+            subject = entity(self.work.migration, job.key, self.now, rows, self.work.tables, missing=recall(job))
             messages = check(self.work.migration, subject)
             if messages:
                 wrong[job.text] = CheckFailed("; ".join(messages))
@@ -416,6 +414,14 @@ class Attempt:
                 entries.append(Entry(job.head, state, job.facts, failed=job.outcome == "failed"))
         if entries:
             self.journal.append(self.tx, self.work.campaign.id, self.at, entries)
+        self.recalls.store()
+
+    def _let_go(self) -> None:
+        """Nothing; new rows and what creates them do not hold each other any more, and go with the batch without being looked for."""
+        for job in self.jobs:
+            for change in job.decision.changes if job.decision else ():
+                if isinstance(change, Create):
+                    change.row.change = None
 
     def count(self, tally: Tally) -> None:
         """Nothing; each job is counted, those that this campaign did earlier by what it did then."""
@@ -434,12 +440,12 @@ class Attempt:
 
 def with_own_writes(work: Work, rows: Rowsets, changes: Sequence[Written]) -> Rowsets:
     """The rows that `check` gets: those that are read, and of written tables that are not read, those that the entity wrote."""
-    result = dict(rows)
-    for table in work.migration.writes:
-        if table not in result:
-            after = {change.ref: change.after for change in changes if change.ref.table == table}
-            result[table] = work.store.records([image for image in after.values() if image is not None])
-    return result
+    after: dict[str, dict[Ref, Image | None]] = {table: {} for table in work.migration.writes if table not in rows}
+    for ref, _, image in changes:
+        if ref.table in after:
+            after[ref.table][ref] = image
+    found = {table: [image for image in images.values() if image is not None] for table, images in after.items()}
+    return {**rows, **{table: work.store.records(images) for table, images in found.items()}}
 
 
 def at_time(milliseconds_: int, like: Any) -> Any:

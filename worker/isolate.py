@@ -8,7 +8,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from backtrail.decide import place
 from backtrail.entity import RecallNeeded
 from backtrail.errors import (
     AuthorMistake,
@@ -16,7 +15,6 @@ from backtrail.errors import (
     ConstraintFailed,
     DatabaseFault,
     Quarantine,
-    RecallFailed,
     Referenced,
     Retry,
     SideEffects,
@@ -28,6 +26,7 @@ from ledger.progress import Tally
 from worker.execute import NAMED, SAME_MISTAKE, execute
 from worker.jobs import RecallsPending, Rejected
 from worker.portion import TooLong
+from worker.recalls import called
 from worker.work import Work
 
 log = logging.getLogger(__name__)
@@ -207,11 +206,7 @@ def fetch(work: Work, pending: RecallsPending) -> None:
 
 
 def _called(needed: RecallNeeded) -> object:
-    try:
-        result = needed.call()
-    except Exception as error:
-        # Whatever it is, it is retried and named.
-        raise RecallFailed(f"recall {needed.label!r} failed: {place(error)}") from error
+    result = called(needed.label, needed.call)
     reach("worker.recall")
     return result
 
@@ -243,5 +238,5 @@ def _keep(work: Work, results: Sequence[Result]) -> None:
         reraise=True,
     ):
         with attempt, work.ledger.writing() as tx:
-            for key, call, result in results:
-                work.ledger.journal.store_recall(tx, work.campaign.migration, key, work.subject(key), call, result)
+            stored = [(key, work.subject(key), call, result) for key, call, result in results]
+            work.ledger.journal.store_recalls(tx, work.campaign.migration, stored)

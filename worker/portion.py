@@ -8,6 +8,9 @@ from collections.abc import Callable
 HOLD_S = 0.4
 """How long a transaction should hold locks for which the application may be waiting."""
 
+OPEN_S = 1.0
+"""How long a transaction should last where what it reads stays free: hardly half of it is left for locks, after reading and deciding."""
+
 FIRST = 50
 """How many entities of a campaign a process takes at first, when it does not know how long they take."""
 

@@ -190,7 +190,7 @@ class Stage:
         tables = {name: columns_of(self.store, name) for name in {*found.cls.writes, *(rows.table for rows in found.cls.reads)}}
         going = _imagined(found, "migrate", LAST - 1, order)
         migration = found.instance(order["params"])
-        self.work = Work(self.store, ledger, going, migration, tables, found, uses_recalls=True)
+        self.work = Work(self.store, ledger, going, migration, tables, found, uses_recalls=True, calls=False)
         self.returning = _imagined(found, "rollback", LAST, order | {"options": {"on_drift": "refuse"}})
 
     def batch(self, keys: Sequence[str]) -> Outcome:

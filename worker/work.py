@@ -15,7 +15,7 @@ from ledger.campaigns import GOING_BACK, Campaign
 from ledger.keyring import is_token
 from ledger.ledger import Ledger
 from ledger.subject import subject_of
-from worker.portion import Portion
+from worker.portion import HOLD_S, OPEN_S, Portion
 
 
 @dataclass
@@ -29,11 +29,14 @@ class Work:
     tables: dict[str, Collection[str] | None]
     found: Found
     uses_recalls: bool = False
-    portion: Portion = field(default_factory=Portion)
+    calls: bool = True
+    """Whether what `migrate` recalls may be called."""
+    portion: Portion = field(init=False)
     checks: bool = field(init=False)
     _earlier: dict[int, Migration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.portion = Portion(HOLD_S if self.store.locks_reads else OPEN_S)
         self.checks = type(self.migration).check is not Migration.check
 
     def as_of(self, tx: Transaction, campaign: int) -> Migration:

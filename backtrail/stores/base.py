@@ -40,6 +40,8 @@ class Write:
     """What was read of the row, for an update or a delete."""
     row: NewRow | None = None
     """The author's new row, for a create."""
+    waits: bool = False
+    """Whether one of the cells is a new row, whose key is still to be given."""
 
 
 class Put(NamedTuple):
@@ -176,6 +178,8 @@ class Store(ABC):
     url: str
     one_writer: ClassVar[bool] = False
     """Whether a transaction that writes keeps out all others from its beginning."""
+    locks_reads: ClassVar[bool] = True
+    """Whether somebody may wait for a transaction that has only read so far."""
 
     @abstractmethod
     def transaction(self, *, write: bool = True) -> AbstractContextManager[Transaction]:

@@ -27,7 +27,7 @@ def without_circles(writes: Sequence[Write], late: Mapping[str, Sequence[str]]) 
         made.append(write if not columns else _without(write, columns))
         if columns:
             cells = [write.cells[write.columns.index(name)] for name in columns]
-            caught_up.append(Write("update", write.table, columns, cells, ref=write.ref, row=write.row))
+            caught_up.append(Write("update", write.table, columns, cells, ref=write.ref, row=write.row, waits=write.waits))
     return [*lost, *made, *caught_up]
 
 

@@ -366,17 +366,17 @@ def _grouped(table: Table, names: Sequence[str], rows: Rows, found: Sequence[Cel
     """The records of each of so many entities, in binary primary-key order; each row begins with its entity's position."""
     from backtrail.stores.sql import SqlRecord
 
-    groups: list[list[Any]] = [[] for _ in range(number)]
+    groups: list[list[Cells]] = [[] for _ in range(number)]
     layout = table.layout(tuple(names), 1)
-    whole = rows.columns is None
     for cells in found:
-        groups[int(cells[0])].append(SqlRecord(layout, cells, whole))
+        groups[int(cells[0])].append(cells)
     for group in groups:
         if len(group) > 1:
-            group.sort(key=lambda record: layout.order(record.cells))
-            if rows.via is not None:
-                group[:] = _distinct(group)
-    return groups
+            group.sort(key=layout.order)
+            if rows.via is not None and table.key:
+                group[:] = _distinct(group, layout.key)
+    whole = rows.columns is None
+    return [[SqlRecord(layout, cells, whole) for cells in group] for group in groups]
 
 
 def _in_order(table: Table, names: set[str]) -> tuple[str, ...]:
@@ -391,8 +391,8 @@ def grouped_by(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, lis
     return groups
 
 
-def _distinct(records: Sequence[Any]) -> list[Any]:
-    seen: dict[Any, Any] = {}
-    for record in records:
-        seen.setdefault(record.ref if record.table.key else id(record), record)
+def _distinct(rows: Sequence[Cells], key: Callable[[Cells], str]) -> list[Cells]:
+    seen: dict[str, Cells] = {}
+    for cells in rows:
+        seen.setdefault(key(cells), cells)
     return list(seen.values())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from abc import abstractmethod
 from collections import Counter
@@ -13,17 +12,17 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from backtrail.changes import Create, Decision, Delete, Update
-from backtrail.entity import NewRow, Record, Row, note_json
-from backtrail.errors import AuthorMistake, BacktrailError, BadValue, UnknownName, UsageError
+from backtrail.changes import Decision
+from backtrail.entity import Record
+from backtrail.errors import BacktrailError, UnknownName, UsageError
 from backtrail.image import Image, Ref, Shape, join_cells, split_cells
 from backtrail.keys import type_of
 from backtrail.migration import Keys, Migration, Rows
-from backtrail.stores.base import Difference, KeyCensus, KeyPage, Plan, Store, Transaction, Write
+from backtrail.stores.base import Difference, KeyCensus, KeyPage, Plan, Store, Transaction
 from backtrail.stores.cells import ref_cells, show_cell, untag, untag_all
+from backtrail.stores.plans import Planner
 from backtrail.stores.tables import Column, ForeignKey, Layout, Table, in_foreign_key_order, late_keys
 from backtrail.stores.writing import SqlTransaction
-from backtrail.values import Opaque
 
 
 class SqlRecord(Record):
@@ -46,6 +45,10 @@ class SqlRecord(Record):
         layout = self.layout
         return Ref(layout.table.name, layout.key(self.cells))
 
+    @property
+    def table_name(self) -> str:
+        return self.layout.table.name
+
     def names(self) -> Sequence[str]:
         return tuple(self.layout.positions)
 
@@ -54,6 +57,14 @@ class SqlRecord(Record):
 
     def value(self, name: str) -> Any:
         at, decode = self.layout.decoders[name]
+        cell = self.cells[at]
+        return None if cell is None else decode(cell)
+
+    def get(self, name: str, default: Any) -> Any:
+        known = self.layout.decoders.get(name)
+        if known is None:
+            return super().get(name, default)
+        at, decode = known
         cell = self.cells[at]
         return None if cell is None else decode(cell)
 
@@ -68,9 +79,12 @@ class SqlRecord(Record):
 
     def same(self, other: Record) -> bool:
         assert isinstance(other, SqlRecord)  # noqa: S101 -- rows of this store come from this store
-        # 1, 1.0 and True are equal in Python and different in a database, and so are 0.0 and -0.0. The first cell may be a mere position.
-        places = list(self.layout.positions.values())
-        own, others = [[one.cells[at] for at in places] for one in (self, other)]
+        own, others = self.cells, other.cells
+        if own != others:
+            # The first cell may be a mere position.
+            places = list(self.layout.positions.values())
+            own, others = [[one.cells[at] for at in places] for one in (self, other)]
+        # 1, 1.0 and True are equal in Python and different in a database, and so are 0.0 and -0.0.
         kinds = list(map(type, own))
         return own == others and kinds == list(map(type, others)) and (float not in kinds or repr(own) == repr(others))
 
@@ -87,6 +101,7 @@ class SqlStore(Store):
         self._tables: dict[str, Table] = {}
         self._order: dict[tuple[frozenset[str], frozenset[tuple[str, str]]], list[str]] = {}
         self._late: dict[frozenset[str], list[ForeignKey]] = {}
+        self._planner = Planner(self.table)
 
     @property
     def engine(self) -> Engine:
@@ -105,6 +120,7 @@ class SqlStore(Store):
         self._tables.clear()
         self._order.clear()
         self._late.clear()
+        self._planner.forget()
 
     @contextlib.contextmanager
     def transaction(self, *, write: bool = True) -> Iterator[SqlTransaction]:
@@ -230,99 +246,7 @@ class SqlStore(Store):
     # -- decisions ------------------------------------------------------------------------------------------------
 
     def plan(self, decision: Decision) -> Plan:
-        writes = [write for write in map(self._write, decision.changes) if write is not None]
-        digest = hashlib.sha256()
-        for write in writes:
-            digest.update(self._bytes(write))
-        for note in decision.notes:
-            digest.update(f"{note.kind}\0{note_json(note.data)}\n".encode("utf-8", "surrogatepass"))
-        return Plan(writes, digest.digest())
-
-    def _bytes(self, write: Write) -> bytes:
-        """All that the write says.
-
-        Raises:
-            BadValue: a text that no cell can hold.
-        """
-        where = "" if write.ref is None else write.ref.key
-        cells = write.cells
-        if NewRow in map(type, cells):
-            cells = [f"\1{cell!r}" if type(cell) is NewRow else cell for cell in cells]
-        table = self.table(write.table)
-        # Texts that are their own cells were not looked at one by one: all together it takes a tenth of the time.
-        with contextlib.suppress(UnicodeEncodeError):
-            text = "\0".join([write.op, write.table, where, *write.columns, *table.tag_all(cells), "\n"])
-            if text.count("\0") == 3 + 2 * len(cells):
-                return text.encode()
-        for name, cell in zip(write.columns, cells, strict=True):
-            if type(cell) is str:
-                table.by_name[name].encode(cell)
-        raise BadValue(f"{write.table} cannot hold a text of this row")
-
-    def _write(self, change: Create | Update | Delete) -> Write | None:
-        table = self.table(change.table)
-        if isinstance(change, Delete):
-            return Write("delete", table.name, ref=_told_apart(change.record), record=change.record)
-        if isinstance(change, Update):
-            return self._update(table, change)
-        if change.source is None:
-            names = tuple(change.values)
-            cells = [
-                value if value is None or (takes_text and type(value) is str) else self._encode(table, column, value)
-                for (takes_text, column), value in zip(table.encoders(names), change.values.values(), strict=True)
-            ]
-            return Write("create", table.name, names, cells, row=change.row)
-        columns, cells = self._copied(table, change)
-        for name, value in change.values.items():
-            cell = self._encode(table, table.by_name[name], value)
-            if name in columns:
-                cells[columns.index(name)] = cell
-            else:
-                columns.append(name)
-                cells.append(cell)
-        return Write("create", table.name, tuple(columns), cells, row=change.row)
-
-    def _copied(self, table: Table, change: Create) -> tuple[list[str], list[Any]]:
-        source = change.source
-        assert isinstance(source, SqlRecord)  # noqa: S101 -- rows of this store come from this store
-        pairs = [(change.rename.get(name, name), source.cell(name)) for name in source.names() if name not in change.unset]
-        pairs = [(name, cell) for name, cell in pairs if not table.by_name[name].generated]
-        return [name for name, _ in pairs], [cell for _, cell in pairs]
-
-    def _update(self, table: Table, change: Update) -> Write | None:
-        record = change.record
-        assert isinstance(record, SqlRecord)  # noqa: S101 -- rows of this store come from this store
-        values = {**dict.fromkeys(change.unset), **change.set}
-        columns: list[str] = []
-        cells: list[Any] = []
-        for name, value in values.items():
-            cell = self._encode(table, table.by_name[name], value)
-            # What is unset is not the same as a JSON null, though both are None to authors.
-            if _same(record.cell(name), cell) or (name in change.set and _same(record.value(name), value)):
-                continue
-            if name in table.key:
-                raise AuthorMistake(
-                    f"the primary key {name!r} of {table.name} cannot be updated: delete the row and create another"
-                )
-            columns.append(name)
-            cells.append(cell)
-        return Write("update", table.name, tuple(columns), cells, ref=_told_apart(record), record=record) if columns else None
-
-    @staticmethod
-    def _encode(table: Table, column: Column, value: Any) -> Any:
-        # Rows are told by their class: they are abstract mappings, of which isinstance asks ten times as long, for every cell.
-        if value is None or type(value) is NewRow:
-            return value
-        if column.generated:
-            raise AuthorMistake(f"{table.name}.{column.name} is computed by the database and cannot be written: leave it out")
-        if type(value) is Row:
-            key = ref_cells(value.record.ref.key)
-            if len(key) != 1:
-                raise AuthorMistake(
-                    f"a row of {value.name} has a key of {len(key)} columns and cannot stand as one value: name the column"
-                )
-            return key[0]
-        return column.encode(value)
+        return self._planner.plan(decision)
 
     # -- keys -----------------------------------------------------------------------------------------------------
 
@@ -452,7 +376,7 @@ class SqlStore(Store):
     def records(self, images: Sequence[Image]) -> list[Record]:
         records: list[SqlRecord] = []
         for image in images:
-            layout = self.table(image.shape.table).layout(image.shape.names)
+            layout = self.table(image.shape.table).layout_of(image.shape)
             records.append(SqlRecord(layout, untag_all(split_cells(image.data)), whole=True))
         if len(records) == 1:
             return [*records]
@@ -473,22 +397,6 @@ def _known(table: Table, names: Sequence[str]) -> None:
     for name in names:
         if name not in table.by_name:
             raise UnknownName(f"column of {table.name}", name, table.names)
-
-
-def _told_apart(record: Record) -> Ref:
-    """Which row it is."""
-    ref = record.ref
-    if None in ref_cells(ref.key):
-        # SQLite lets NULL into a primary key, any number of times.
-        raise BadValue(f"a row of {ref.table} has NULL in its key, so it cannot be told from another and not be changed")
-    return ref
-
-
-def _same(old: Any, new: Any) -> bool:
-    if type(old) is not type(new) or isinstance(old, Opaque):
-        return False  # two opaque values may show one text; their cells tell
-    # 1, 1.0 and True are equal in Python and different in a database; 1.10 and 1.1, 0.0 and -0.0 too: the repr tells.
-    return bool(old == new) if type(old) in (str, bytes) else repr(old) == repr(new)
 
 
 def _key(columns: Sequence[Column], cells: Sequence[Any], key: Callable[[Any], Any] | None) -> Any:

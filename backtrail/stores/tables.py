@@ -155,6 +155,14 @@ class Table:
             known = self._layouts[names, first] = Layout(self, names, first)
         return known
 
+    def layout_of(self, shape: Shape) -> Layout:
+        """Where the columns stand in images of that shape, which may be older than the table."""
+        return self._whole if shape is self.shape else self.layout(shape.names)
+
+    @cached_property
+    def _whole(self) -> Layout:
+        return self.layout(self.names)
+
     @cached_property
     def _encoders(self) -> dict[tuple[str, ...], list[tuple[bool, Column]]]:
         return {}
@@ -170,7 +178,7 @@ class Table:
     @cached_property
     def shape(self) -> Shape:
         """The shape of this table's images."""
-        return Shape(self.name, tuple((column.name, column.type) for column in self.columns))
+        return Shape(self.name, tuple((column.name, column.type) for column in self.columns)).shared()
 
     @cached_property
     def key_columns(self) -> tuple[Column, ...]:

@@ -169,13 +169,13 @@ class SqlTransaction(SqlReading):
     def _apply(self, writes: Sequence[Write], *, ordered: bool) -> dict[int, Cells]:
         """The keys of the new rows."""
         writes = self._without_circles(writes)
-        given = {id(write.row): key for write in writes if write.op == "create" and (key := self._sent_key(write)) is not None}
+        waiting = [write for write in writes if write.waits]
+        given = self._sent_keys(writes) if waiting else {}
         going = [_known(write.ref) for write in writes if write.op == "delete"]
         # A new row whose key is still to be given comes before those that use it, whether or not a foreign key says so.
         awaited = {
             (write.table, cell.table)
-            for write in writes
-            if NewRow in map(type, write.cells)
+            for write in waiting
             for cell in write.cells
             if type(cell) is NewRow and id(cell) not in given and cell.table != write.table
         }
@@ -189,7 +189,7 @@ class SqlTransaction(SqlReading):
                     rows = [
                         (
                             given[id(write.row)] if write.ref is None else ref_cells(write.ref.key),
-                            self._resolve(write.cells, given),
+                            self._resolve(write, given),
                         )
                         for write in group
                     ]
@@ -221,6 +221,10 @@ class SqlTransaction(SqlReading):
         stiff = [key for key in keys if not key.deferrable]
         return without_circles(writes, {key.table: self.store.nullable(key) for key in stiff}) if stiff else writes
 
+    def _sent_keys(self, writes: Sequence[Write]) -> dict[int, Cells]:
+        """The keys of the new rows that do not wait for the database or another new row to give them."""
+        return {id(write.row): key for write in writes if write.op == "create" and (key := self._sent_key(write)) is not None}
+
     def _sent_key(self, write: Write) -> Cells | None:
         """The key of a new row that does not wait for the database or another new row to give it."""
         key = [write.cells[write.columns.index(name)] for name in self.store.table(write.table).key if name in write.columns]
@@ -244,12 +248,12 @@ class SqlTransaction(SqlReading):
         columns = group[0].columns
         missing = [name for name in table.key if name not in columns]
         if not missing:
-            rows = []
-            at_key = [columns.index(name) for name in table.key]
+            key_of = _cells_at([columns.index(name) for name in table.key])
+            rows: list[Cells] = []
             for write in group:
                 # One at a time: a row may refer to a row before it in this very group.
-                cells = self._resolve(write.cells, given)
-                given[id(write.row)] = [cells[at] for at in at_key]
+                cells = self._resolve(write, given)
+                given[id(write.row)] = key_of(cells)
                 rows.append(cells)
             with self._naming(table, group, alone=alone):
                 self.insert(table, columns, rows)
@@ -257,12 +261,12 @@ class SqlTransaction(SqlReading):
         drawn = self.draw_keys(table, missing, len(group))
         if drawn is None:
             for write in group:
-                given[id(write.row)] = self.insert_one(table, columns, self._resolve(write.cells, given))
+                given[id(write.row)] = self.insert_one(table, columns, self._resolve(write, given))
             return
         rows = []
         names = (*columns, *missing)
         for write, more in zip(group, drawn, strict=True):
-            cells = [*self._resolve(write.cells, given), *more]
+            cells = [*self._resolve(write, given), *more]
             given[id(write.row)] = [cells[names.index(name)] for name in table.key]
             rows.append(cells)
         with self._naming(table, group, alone=alone):
@@ -285,10 +289,10 @@ class SqlTransaction(SqlReading):
             failure.refused = writes[at]
             raise failure from error
 
-    def _resolve(self, cells: Cells, given: dict[int, Cells]) -> list[Any]:
-        if NewRow not in map(type, cells):
-            return list(cells)
-        return [self._key_of(cell, given) if type(cell) is NewRow else cell for cell in cells]
+    def _resolve(self, write: Write, given: dict[int, Cells]) -> Cells:
+        if not write.waits:
+            return write.cells
+        return [self._key_of(cell, given) if type(cell) is NewRow else cell for cell in write.cells]
 
     @staticmethod
     def _key_of(row: NewRow, given: dict[int, Cells]) -> Any:
@@ -303,20 +307,24 @@ class SqlTransaction(SqlReading):
         return key[0]
 
     def _written(self, writes: Sequence[Write], given: dict[int, Cells]) -> list[Written]:
-        after: dict[int, tuple[Ref, Image]] = {}
         for write in writes:
             if write.op == "create" and None in given[id(write.row)]:
                 raise BadValue(f"a new row of {write.table} has NULL in its key, so that it could not be told from another")
+        after: dict[int, tuple[Ref, Image] | None] = {}
         standing = [write for write in writes if write.op != "delete"]
         for name, group in grouped_by(standing, attrgetter("table")).items():
-            table = self.store.table(name)
             keys = [given[id(write.row)] if write.op == "create" else ref_cells(_known(write.ref).key) for write in group]
-            pairs = [(at, *key) for at, key in enumerate(keys)]
-            for at, key, image in self.images(table, pairs, lock=False):
-                # The database may store another key than was sent; but a key that is there as it was sent is the one.
-                if id(group[at]) not in after or key == ref_key([table.tag(cell) for cell in keys[at]]):
-                    after[id(group[at])] = Ref(name, key), image
+            after.update(zip(map(id, group), self._left(self.store.table(name), keys), strict=True))
         return [self._one_written(write, after.get(id(write))) for write in writes]
+
+    def _left(self, table: Table, keys: Sequence[Cells]) -> list[tuple[Ref, Image] | None]:
+        """What each row of those keys is called and holds; None for one that is not there."""
+        left: list[tuple[Ref, Image] | None] = [None] * len(keys)
+        for at, key, image in self.images(table, [(at, *key) for at, key in enumerate(keys)], lock=False):
+            # The database may store another key than was sent; but a key that is there as it was sent is the one.
+            if left[at] is None or key == ref_key([table.tag(cell) for cell in keys[at]]):
+                left[at] = Ref(table.name, key), image
+        return left
 
     @staticmethod
     def _one_written(write: Write, after: tuple[Ref, Image] | None) -> Written:
@@ -382,6 +390,14 @@ class SqlTransaction(SqlReading):
 
 def _is_clash(failure: Quarantine) -> bool:
     return isinstance(failure, ConstraintFailed) and failure.clash
+
+
+def _cells_at(places: Sequence[int]) -> Callable[[Cells], Cells]:
+    """What gives the cells of a row that stand there."""
+    if len(places) == 1:
+        (at,) = places
+        return lambda cells: (cells[at],)
+    return lambda cells: [cells[at] for at in places]
 
 
 def _known(ref: Ref | None) -> Ref:

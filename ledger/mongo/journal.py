@@ -34,8 +34,8 @@ class MongoJournal(Journal):
 
     # -- heads ----------------------------------------------------------------------------------------------------
 
-    def _places(self, tx: Transaction, migration: str, places: Sequence[str]) -> Iterable[str]:
-        where = {"migration": migration, "key": {"$in": list(places)}}
+    def _places(self, tx: Transaction, migration: str, places: Sequence[str], states: Sequence[str] | None) -> Iterable[str]:
+        where = {"migration": migration, "key": {"$in": list(places)}, **({} if states is None else {"state": {"$in": list(states)}})}
         return (str(one["key"]) for one in _streams(tx).find(where, {"_id": 0, "key": 1}, session=session_of(tx)))
 
     def _heads(self, tx: Transaction, migration: str, places: Sequence[str], *, lock: bool) -> Iterable[Head]:
@@ -244,11 +244,16 @@ class MongoJournal(Journal):
         found = database_of(tx)["recalls"].find(where, session=session_of(tx))
         return [Recall(one["key"], one["label"], one["digest"], json.loads(one["result"])) for one in found]
 
-    def _store_recall(self, tx: Transaction, migration: str, recall: Recall) -> None:
-        call = {"migration": migration, "key": recall.place, "label": recall.label, "digest": recall.digest}
-        values = {"$setOnInsert": {"result": json.dumps(recall.result)}}
+    def _store_recalls(self, tx: Transaction, migration: str, recalls: Sequence[Recall], *, new: bool) -> None:
+        calls = [{"migration": migration, "key": one.place, "label": one.label, "digest": one.digest} for one in recalls]
+        results = [{"result": json.dumps(one.result)} for one in recalls]
+        collection, session = database_of(tx)["recalls"], session_of(tx)
         with first_of("this recall"):
-            database_of(tx)["recalls"].update_one(call, values, upsert=True, session=session_of(tx))
+            if new:
+                collection.insert_many([call | result for call, result in zip(calls, results, strict=True)], session=session)
+            else:
+                kept = [UpdateOne(call, {"$setOnInsert": one}, upsert=True) for call, one in zip(calls, results, strict=True)]
+                collection.bulk_write(kept, ordered=False, session=session)
 
     def forget_recalls(self, tx: Transaction, migration: str, places: Sequence[str]) -> None:
         where = {"migration": migration, "key": {"$in": list(places)}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -58,6 +59,14 @@ KINDS = {
 
 LETTERS = {kind: letter for letter, kind in KINDS.items()}
 
+OF_STREAMS = """
+    SELECT own.stream, own.at, own.ref, own.version, own.campaign, own.shape, own.kind, own.hash, own.body
+    FROM unnest(%s::bigint[]) AS given (value)
+    CROSS JOIN LATERAL (SELECT * FROM {table} WHERE stream = given.value OFFSET 0) AS own
+    ORDER BY own.stream, own.version
+"""
+"""PostgreSQL's events of streams, looked up one by one as in `_of_each`."""
+
 EVENT_COLUMNS = ("stream", "version", "kind", "campaign", "at", "shape", "ref", "hash", "body")
 
 
@@ -74,10 +83,10 @@ class SqlJournal(Journal):
 
     # -- heads ----------------------------------------------------------------------------------------------------
 
-    def _places(self, tx: Transaction, migration: str, places: Sequence[str]) -> Iterable[str]:
+    def _places(self, tx: Transaction, migration: str, places: Sequence[str], states: Sequence[str] | None) -> Iterable[str]:
         streams = self.tables.streams
         query = sa.select(streams.c.key).where(streams.c.migration == migration, self._among(streams.c.key, places))
-        return list(tx.connection.scalars(query))
+        return list(tx.connection.scalars(query if states is None else query.where(streams.c.state.in_(states))))
 
     def _heads(self, tx: Transaction, migration: str, places: Sequence[str], *, lock: bool) -> Iterable[Head]:
         streams = self.tables.streams
@@ -88,7 +97,7 @@ class SqlJournal(Journal):
     def _among(self, column: sa.ColumnElement[str], texts: Sequence[str]) -> sa.ColumnElement[bool]:
         """That the column is one of the texts, which travel as one parameter: to write out and read hundreds takes longer than to find them."""
         if self.postgres:
-            return column == sa.any_(sa.literal(list(texts), sa.ARRAY(sa.Text)))
+            return column == sa.any_(sa.cast(sa.literal(_array(texts), sa.Text), sa.ARRAY(sa.Text)))
         if any("\0" in text for text in texts):
             return column.in_(texts)  # SQLite's JSON ends a text there
         given = sa.func.json_each(sa.literal(to_json(list(texts)), sa.Text)).table_valued("value")
@@ -150,24 +159,34 @@ class SqlJournal(Journal):
 
     # -- appending ------------------------------------------------------------------------------------------------
 
-    def _write(self, tx: Transaction, fresh: Sequence[Head], moved: Sequence[Head], events: Sequence[Placed]) -> None:
+    def _write(self, tx: Transaction, fresh: Sequence[Head], moved: Sequence[Head], events: Sequence[Any]) -> None:
         streams = self.tables.streams
         try:
             if fresh:
-                tx.bulk(streams.name, list(HEAD_COLUMNS.values()), [_row(head, HEAD_COLUMNS) for head in fresh])
+                tx.bulk(streams.name, list(HEAD_COLUMNS.values()), list(map(_row, fresh)))
             if events:
-                tx.bulk(self.tables.events.name, EVENT_COLUMNS, [self._event_row(tx, *placed) for placed in events])
+                tx.bulk(self.tables.events.name, EVENT_COLUMNS, events)
         except tx.duplicate as error:
             # The unique version is what makes a job idempotent: whoever comes second reads again and finds nothing to do.
             raise Retry("another worker was first with one of these entities") from error
         self._move(tx, moved, MOVING)
 
     def _move(self, tx: Transaction, heads: Sequence[Head], fields: Sequence[str]) -> None:
+        if not heads:
+            return
         streams = self.tables.streams
-        if heads:
-            values: dict[str, Any] = {HEAD_COLUMNS[name]: sa.bindparam(f"{name}_") for name in fields}
-            rows = [{"id_": head.id, **{f"{name}_": getattr(head, name) for name in fields}} for head in heads]
-            tx.connection.execute(sa.update(streams).where(streams.c.id == sa.bindparam("id_")).values(values), rows)
+        if self.postgres:
+            # One statement of arrays: one for each of the heads takes either side three times as long.
+            columns = [streams.c[HEAD_COLUMNS[name]] for name in ("id", *fields)]
+            cells = zip(*map(attrgetter("id", *fields), heads), strict=True)
+            arrays = [sa.literal(list(values), sa.ARRAY(column.type)) for column, values in zip(columns, cells, strict=True)]
+            given = sa.func.unnest(*arrays).table_valued(*[column.name for column in columns]).alias("given").render_derived()
+            moved = {column.name: given.c[column.name] for column in columns[1:]}
+            tx.connection.execute(sa.update(streams).where(streams.c.id == given.c.id).values(moved))
+            return
+        values: dict[str, Any] = {HEAD_COLUMNS[name]: sa.bindparam(f"{name}_") for name in fields}
+        rows = [{"id_": head.id, **{f"{name}_": getattr(head, name) for name in fields}} for head in heads]
+        tx.connection.execute(sa.update(streams).where(streams.c.id == sa.bindparam("id_")).values(values), rows)
 
     def _new_ids(self, tx: Transaction, number: int) -> Sequence[int]:
         if not number:
@@ -179,7 +198,7 @@ class SqlJournal(Journal):
         last = tx.connection.scalar(sa.select(sa.func.coalesce(sa.func.max(self.tables.streams.c.id), 0)))
         return range(last + 1, last + 1 + number)
 
-    def _event_row(self, tx: Transaction, stream: int, event: Event) -> tuple[Any, ...]:
+    def _placed(self, tx: Transaction, stream: int, event: Event) -> tuple[Any, ...]:
         shape = None if event.shape is None else self._shape_id(tx, event.shape)
         return stream, event.version, LETTERS[event.kind], event.campaign, event.at, shape, event.index, event.hash, event.body
 
@@ -203,11 +222,17 @@ class SqlJournal(Journal):
     def _events(self, tx: Transaction, streams: Sequence[int]) -> dict[int, list[Event]]:
         found: dict[int, list[Event]] = {stream: [] for stream in streams}
         for chunk in chunks(streams):
-            events = self._of_each("stream", chunk)
-            query = sa.select(events).order_by(events.c.stream, events.c.version)
-            for stream, event in self._loaded(tx, tx.connection.execute(query)):
+            for stream, event in self._loaded(tx, self._of_streams(tx, chunk)):
                 found[stream].append(event)
         return found
+
+    def _of_streams(self, tx: Transaction, streams: Sequence[int]) -> Any:
+        if not self.postgres:
+            events = self._of_each("stream", streams)
+            return tx.connection.execute(sa.select(events).order_by(events.c.stream, events.c.version)).all()
+        # Bytes that travel as themselves and not as hexadecimal text: half of what reading events costs either side.
+        cursor = tx.connection.connection.cursor(binary=True)
+        return cursor.execute(OF_STREAMS.format(table=self.tables.events.fullname), (list(streams),)).fetchall()
 
     def _events_at(self, tx: Transaction, places: Sequence[tuple[int, int]]) -> Iterable[Placed]:
         # Not by pairs: SQLite would look at every event.
@@ -215,12 +240,12 @@ class SqlJournal(Journal):
         events = self._of_each("stream", sorted(streams))
         query = sa.select(events).where(events.c.version.in_(versions))
         wanted = set(places)
-        found = self._loaded(tx, tx.connection.execute(query))
+        found = self._loaded(tx, tx.connection.execute(query).all())
         return [placed for placed in found if (placed.stream, placed.event.version) in wanted]
 
     def _numbered(self, tx: Transaction, numbers: Sequence[int], migration: str | None) -> list[tuple[Head, Event]]:
         streams = self.tables.streams
-        found = list(self._loaded(tx, tx.connection.execute(sa.select(self._of_each("ref", numbers)))))
+        found = list(self._loaded(tx, tx.connection.execute(sa.select(self._of_each("ref", numbers))).all()))
         heads: dict[int, Head] = {}
         for chunk in chunks(sorted({placed.stream for placed in found})):
             query = self._streams.where(streams.c.id.in_(chunk))
@@ -247,10 +272,9 @@ class SqlJournal(Journal):
             found |= {row.id: row.subject for row in tx.connection.execute(query).all()}
         return found
 
-    def _loaded(self, tx: Transaction, rows: sa.CursorResult[Any]) -> Iterator[Placed]:
+    def _loaded(self, tx: Transaction, rows: Iterable[Sequence[Any]]) -> Iterator[Placed]:
         shapes: dict[Any, Shape | None] = {None: None}
-        for row in rows.all():
-            stream, at, ref, version, campaign, shape, kind, found, body = tuple(row)
+        for stream, at, ref, version, campaign, shape, kind, found, body in rows:
             if shape not in shapes:
                 shapes[shape] = self._load_shape(tx, shape)
             event = Event(version, KINDS.get(kind, kind), campaign, at, None, shapes[shape])
@@ -277,16 +301,25 @@ class SqlJournal(Journal):
         query = sa.select(table).where(table.c.migration == migration, table.c.key.in_(places))
         return [Recall(row.key, row.label, row.digest, row.result) for row in tx.connection.execute(query).all()]
 
-    def _store_recall(self, tx: Transaction, migration: str, recall: Recall) -> None:
-        values = {
-            "migration": migration,
-            "key": recall.place,
-            "label": recall.label,
-            "digest": recall.digest,
-            "result": recall.result,
-        }
-        insert: Any = _insert(tx)(self.tables.recalls).values(values)
-        tx.connection.execute(insert.on_conflict_do_nothing())
+    def _store_recalls(self, tx: Transaction, migration: str, recalls: Sequence[Recall], *, new: bool) -> None:
+        values = [
+            {
+                "migration": migration,
+                "key": recall.place,
+                "label": recall.label,
+                "digest": recall.digest,
+                "result": recall.result,
+            }
+            for recall in recalls
+        ]
+        insert = _insert(tx)(self.tables.recalls)
+        if not new:
+            tx.connection.execute(insert.on_conflict_do_nothing(), values)
+            return
+        try:
+            tx.connection.execute(insert, values)
+        except sa.exc.IntegrityError as error:
+            raise Retry("another worker was first with this recall") from error
 
     def forget_recalls(self, tx: Transaction, migration: str, places: Sequence[str]) -> None:
         table = self.tables.recalls
@@ -298,8 +331,14 @@ def _head(row: Any) -> Head:
     return Head(migration, key, id_, version, found, state, failed, campaign, subject, secret, key, name, origin)
 
 
-def _row(head: Head, names: Iterable[str]) -> tuple[Any, ...]:
-    return tuple([getattr(head, name) for name in names])
+_row = attrgetter(*HEAD_COLUMNS)
+"""A head as a row of its columns."""
+
+
+def _array(texts: Sequence[str]) -> str:
+    """The texts as PostgreSQL writes an array of them; what drivers do for each by itself takes as long as finding the rows."""
+    inside = [text.replace("\\", "\\\\").replace('"', '\\"') for text in texts]
+    return '{"' + '","'.join(inside) + '"}' if inside else "{}"
 
 
 def _insert(tx: Transaction) -> Any:

@@ -13,7 +13,7 @@ import pytest
 from backtrail.discovery import find
 from backtrail.errors import BacktrailError, OtherCode, UnknownName
 from backtrail.stores import open_store
-from ledger import verify
+from ledger import processes, verify
 from ledger.ledger import Ledger
 from ledger.processes import Raised
 from ledger.verify import Verifier
@@ -76,8 +76,12 @@ def verifier(engine: Engine, tmp_path: Path, small_stretches: None) -> Callable[
 
 
 @pytest.mark.long
-def test_two_processes_say_what_one_says(engine: Engine, verifier: Callable[..., Verifier]) -> None:
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_two_processes_say_what_one_says(
+    engine: Engine, verifier: Callable[..., Verifier], start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More problems than are shown, in every check: counts, sums and the examples, lowest first, are the same however many processes there are."""
+    monkeypatch.setattr(processes, "START", start)
     assert verifier(2).run()["ok"]
     engine.script(
         "UPDATE users SET name = 'Edited' WHERE id % 3 = 0; UPDATE users SET name = '' WHERE id = 1; DELETE FROM users WHERE id = 8"
@@ -106,9 +110,14 @@ def test_a_choice_reaches_the_other_processes(engine: Engine, verifier: Callable
 @pytest.mark.long
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_an_error_elsewhere_comes_back_as_itself(
-    engine: Engine, verifier: Callable[..., Verifier], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    engine: Engine,
+    verifier: Callable[..., Verifier],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What another process meets is raised here by its class and words, and what an author's file prints there is not on standard output."""
+    monkeypatch.setattr(processes, "START", "spawn")  # a fork has the code already
     one = verifier(2)
     capfd.readouterr()
     (tmp_path / "shout.py").write_text(SOURCE.replace("upper", "lower"))

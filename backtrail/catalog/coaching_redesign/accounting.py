@@ -66,11 +66,14 @@ def _lacking(what: str, holder: Mapping[str, Any], fields: Mapping[str, Any]) ->
 
 def _holds(copy: Mapping[str, Any], row: Row) -> bool:
     """Whether every field of the old document is in the copy, under its own name or the new one; a null may have been filled."""
-    return all(_kept(copy, name, row[name]) for name in row)
+    return all(_kept(copy, name, row) for name in row)
 
 
-def _kept(copy: Mapping[str, Any], name: str, value: Any) -> bool:
+def _kept(copy: Mapping[str, Any], name: str, row: Row) -> bool:
     names = (name, "destination_statement") if name == "goal_statement" else (name,)
+    if isinstance(copy, Row) and any(row.alike(name, copy, place) for place in names):
+        return True
+    value = row[name]
     if any(place in copy and same(copy[place], value) for place in names):
         return True
     return value is None and any(copy.get(place) is not None for place in names)

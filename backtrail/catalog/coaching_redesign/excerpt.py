@@ -49,7 +49,10 @@ def excerpt(session: Mapping[str, Any]) -> dict[str, Any]:
 
 def clean(text: str) -> str:
     """The text on one line: no control or direction marks, no surrogates, single blanks."""
-    if not text.isprintable():
+    if text.isprintable():
+        if "  " not in text and text.strip() == text:
+            return text  # as most are
+    else:
         text = text.translate(
             {ord(one): None for one in set(text) if not one.isprintable() and not one.isspace() and _unseen(one)}
         )
@@ -111,13 +114,14 @@ def _transcript(value: Any) -> str:
 
 def _joined(lines: Iterable[str], made: Callable[[str], str]) -> str:
     """What is made of the lines, those that say something, as far as is needed."""
-    text = ""
-    for line in map(made, lines):
-        if line:
-            text = f"{text}\n{line}" if text else line
-            if len(text) > TRANSCRIPT:
-                break
-    return text
+    kept: list[str] = []
+    left = TRANSCRIPT + 1
+    for line in filter(None, map(made, lines)):
+        kept.append(line)
+        left -= len(line) + 1
+        if left < 0:
+            break
+    return "\n".join(kept)
 
 
 def _whole_words(text: str) -> str:
@@ -131,7 +135,8 @@ def _private(text: str) -> str:
 
 def _reaches(text: str) -> bool:
     """Whether there may be something in the text that reaches a person: most texts have none of its marks."""
-    return "@" in text or "://" in text or "www." in text.lower() or _NUMBER.search(text) is not None
+    web = "://" in text or (("w." in text or "W." in text) and "www." in text.lower())
+    return web or "@" in text or _NUMBER.search(text) is not None
 
 
 def _date(value: Any) -> str | None:

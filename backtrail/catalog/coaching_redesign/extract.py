@@ -41,6 +41,7 @@ _FILLER = re.compile(r"^(?:(?:so|well|okay|ok|yeah|yes|um+|uh+|you know|i mean|l
 _SENTENCE_END = re.compile(
     r"(?<!\bDr\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bMrs\.)(?<!\bSt\.)(?<!\bvs\.)(?<!e\.g\.)(?<!i\.e\.)(?<=[.!?…])\s+|(?<=[\u3002\uff01\uff1f])"
 )
+_STOP = re.compile("[.!?…\u3002\uff01\uff1f]")  # which texts without any need not be searched for at each of their letters
 _BREAK = re.compile(r"[,;:](?=\s)|[\uff0c\u3001\uff1b]|\s[\u2013\u2014-]\s")
 
 
@@ -77,7 +78,7 @@ def _candidates(session: Mapping[str, Any]) -> Iterator[str]:
 
 def _first(text: str, *, words: int) -> Iterator[str]:
     """The title that the text's first telling sentence gives, if there is one."""
-    for sentence in _SENTENCE_END.split(text):
+    for sentence in _SENTENCE_END.split(text) if _STOP.search(text) else (text,):
         told = _FILLER.sub("", clean(sentence))
         if _GREETING.match(told) or (len(told.split()) < words and not _unspaced(told)):
             continue

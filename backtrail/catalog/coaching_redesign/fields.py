@@ -67,10 +67,15 @@ STATUSES: Final = ("active", "pending", "inactive", "declined")
 def missing(holder: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
     """The fields that the holder lacks, with their defaults; a null counts as lacking where the field may not be null."""
     return {
-        name: deepcopy(default)
+        name: fresh(default)
         for name, default in defaults.items()
         if name not in holder or (default is not None and holder[name] is None)
     }
+
+
+def fresh(default: Any) -> Any:
+    """The default, for one document alone."""
+    return deepcopy(default) if isinstance(default, (dict, list)) else default
 
 
 def misfits(holder: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
 from backtrail import Entity, Row
-from backtrail.catalog.coaching_redesign.fields import PROFILE, Defaults, misfits, missing, same
+from backtrail.catalog.coaching_redesign.fields import PROFILE, Defaults, fresh, misfits, missing, same
 from backtrail.catalog.coaching_redesign.relationships import has_coach
 
 
@@ -40,7 +39,7 @@ def _sub_document(user: Entity, profile: Row, name: str, defaults: Defaults) -> 
     value = profile.get(name)
     where = {"collection": "profiles", "id": profile["_id"]}
     if value is None:
-        return {name: deepcopy(dict(defaults))}
+        return {name: {field: fresh(default) for field, default in defaults.items()}}
     if not isinstance(value, dict):
         user.unmapped({name: value}, **where)
         user.remark(f"{name} of a profile is no object: it stays as it is", **where)

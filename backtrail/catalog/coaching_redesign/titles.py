@@ -7,21 +7,28 @@ from typing import Any
 
 from backtrail.catalog.coaching_redesign.endpoint import Endpoint, NoTitle
 from backtrail.catalog.coaching_redesign.extract import built_in
+from backtrail.entity import alone
 from backtrail.settings import load
 
 Title = dict[str, Any]
 """`title`, `by` (`built-in` or `endpoint`), and `why` where an endpoint is set and the title is not its."""
 
 
+def _alone(sessions: Sequence[Mapping[str, Any]]) -> list[Title] | None:
+    """The titles of the built-in generator; None where an endpoint is set."""
+    return [_built_in(session) for session in sessions] if load().titles_url is None else None
+
+
+@alone(_alone)
 def make_titles(sessions: Sequence[Mapping[str, Any]]) -> list[Title]:
     """A title for each excerpt of a session, in their order. To be called through `entity.recall`.
 
     Raises:
         UsageError: the settings are wrong, or name an endpoint while httpx is not installed.
     """
+    if (made := _alone(sessions)) is not None:
+        return made
     settings = load()
-    if settings.titles_url is None:
-        return [_built_in(session) for session in sessions]
     with Endpoint(settings) as endpoint:
         return _asked(endpoint, sessions)
 

@@ -6,9 +6,12 @@ Profiles come in a fixed order, and of several values the first that is not null
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from backtrail.catalog.unified_profile.fields import CONTEXTS, IN_CONTEXT, REQUIRED, SHARED, Fields
+
+LISTS, OBJECTS = ([field for field, kind in SHARED.items() if kind is wanted] for wanted in (list, dict))
 
 Data = Mapping[str, Any]
 """The JSON object of one old profile."""
@@ -35,9 +38,40 @@ def aggregate_shared_data(profiles: Sequence[Data]) -> Merged:
 
     Lists are united without duplicates, objects key by key; of a text, or a key, the first non-null value is taken.
     """
-    values, conflicts = merge(SHARED, profiles)
-    empty: dict[str, Any] = {"coreValues": [], "beliefs": {}, "interactionStyle": {}, "lifestyle": {}, "constraints": []}
-    return Merged({**empty, **values}, conflicts)
+    shared = Merged({}, {})
+    for data in profiles:
+        sort_fields(None, data, shared)
+    fill(shared.values)
+    return shared
+
+
+def sort_fields(context_type: Any, data: Data, shared: Merged) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The profile's fields of the context's own, and those without a place; the shared ones have joined those of earlier profiles."""
+    kinds = IN_CONTEXT.get(context_type, SHARED)
+    values, conflicts = shared
+    own: dict[str, Any] = {}
+    unmapped: dict[str, Any] = {}
+    for field, value in data.items():
+        if value is None:
+            continue
+        if type(value) is not kinds.get(field):
+            unmapped[field] = value
+        elif field not in SHARED:
+            own[field] = value
+        elif field not in values:
+            values[field] = value
+        elif type(value) is not str or value != values[field]:
+            values[field] = _added(field, values[field], value, conflicts)
+    return own, unmapped
+
+
+def fill(values: dict[str, Any]) -> None:
+    """Nothing; no item of a shared list is there twice, and lists and objects that no profile has are empty ones."""
+    for field in LISTS:
+        values[field] = _unique(values[field]) if field in values else []
+    for field in OBJECTS:
+        if field not in values:
+            values[field] = {}
 
 
 def extract_context_intent(context_type: Any, data: Data | None) -> dict[str, Any]:
@@ -50,13 +84,15 @@ def extract_context_intent(context_type: Any, data: Data | None) -> dict[str, An
 
 def combine_intents(context_type: Any, intents: Sequence[dict[str, Any]]) -> Merged:
     """One intent out of those of several profiles of one context, by the same rules as the shared fields."""
-    return Merged(intents[0], {}) if len(intents) == 1 else merge(CONTEXTS.get(context_type, {}), intents)
+    if len(intents) == 1:
+        return Merged(intents[0], {})
+    # In the order of the plan, which is also the order of the notes.
+    return merge(CONTEXTS.get(context_type, {}), [extract_context_intent(context_type, intent) for intent in intents])
 
 
 def unmapped_fields(context_type: Any, data: Data) -> dict[str, Any]:
     """The non-null fields that have no place in the new tables: unknown ones, another context's, and those of the wrong JSON type."""
-    kinds = IN_CONTEXT.get(context_type, SHARED)
-    return {field: value for field, value in data.items() if value is not None and type(value) is not kinds.get(field)}
+    return sort_fields(context_type, data, Merged({}, {}))[1]
 
 
 def shared_completeness(values: Data) -> Completeness:
@@ -75,16 +111,8 @@ def merge(fields: Fields, profiles: Sequence[Data]) -> Merged:
     conflicts: dict[str, list[Any]] = {}
     for profile in profiles:
         for field, value in profile.items():
-            if type(value) is not fields.get(field):
-                continue
-            if field not in values:
-                values[field] = value
-            elif isinstance(value, list):
-                values[field] = [*values[field], *value]
-            elif isinstance(value, dict):
-                values[field] = _join(field, values[field], value, conflicts)
-            elif value != values[field]:
-                _disagree(conflicts, field, values[field], value)
+            if type(value) is fields.get(field):
+                values[field] = _added(field, values[field], value, conflicts) if field in values else value
     for field, value in values.items():
         if isinstance(value, list):
             values[field] = _unique(value)
@@ -100,8 +128,25 @@ def same(left: Any, right: Any) -> bool:
     return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)
 
 
-def _join(field: str, first: Data, second: Data, conflicts: dict[str, list[Any]]) -> dict[str, Any]:
-    joined = dict(first)
+@cache
+def percent_filled(required: int, missing: int) -> int:
+    """How much is filled where so many of the required fields are empty: 0 where none is required."""
+    return round(100 * (required - missing) / required) if required else 0
+
+
+def _added(field: str, known: Any, value: Any, conflicts: dict[str, list[Any]]) -> Any:
+    """The field's value with that of another profile, of the same type, beside it."""
+    if type(value) is list:
+        return known + value
+    if type(value) is dict:
+        return _join(field, known, value, conflicts)
+    if value != known:
+        _disagree(conflicts, field, known, value)
+    return known
+
+
+def _join(field: str, first: dict[str, Any], second: Data, conflicts: dict[str, list[Any]]) -> dict[str, Any]:
+    joined = first.copy()
     for key, value in second.items():
         chosen = joined.get(key)
         if chosen is None:
@@ -118,8 +163,14 @@ def _disagree(conflicts: dict[str, list[Any]], field: str, chosen: Any, value: A
 
 
 def _unique(items: list[Any]) -> list[Any]:
-    if set(map(type, items)) == {str}:
-        return list(dict.fromkeys(items))
+    try:
+        different = dict.fromkeys(items)
+        if len(different) == len(items):
+            return items
+        if set(map(type, items)) == {str}:
+            return list(different)
+    except TypeError:
+        pass  # lists and objects among them
     kept: list[Any] = []
     for item in items:
         if not any(same(item, other) for other in kept):
@@ -130,5 +181,4 @@ def _unique(items: list[Any]) -> list[Any]:
 def _completeness(required: Collection[str], values: Data) -> Completeness:
     # An empty text, list or object tells as little as none at all.
     missing = [field for field in required if not values.get(field)]
-    total = len(required)
-    return Completeness(round(100 * (total - len(missing)) / total) if total else 0, missing)
+    return Completeness(percent_filled(len(required), len(missing)), missing)

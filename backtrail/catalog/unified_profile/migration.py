@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from backtrail import Entity, Invariant, Keys, Migration, Row, Rows
@@ -26,19 +26,21 @@ from backtrail.catalog.unified_profile.fields import (
     SHARED,
 )
 from backtrail.catalog.unified_profile.merge import (
-    Completeness,
-    aggregate_shared_data,
+    Merged,
     combine_intents,
-    extract_context_intent,
+    fill,
     intent_completeness,
+    percent_filled,
     shared_completeness,
-    unmapped_fields,
+    sort_fields,
 )
 from backtrail.catalog.unified_profile.schema import INTENTS, PROFILES, create_tables
 
 # All rows of a table have all columns, so that a batch is one statement.
 NO_PROFILE: dict[str, Any] = dict.fromkeys(PROFILE_COLUMNS)
 NO_INTENT: dict[str, Any] = dict.fromkeys(INTENT_COLUMNS)
+REQUIRED_PLACES = [(field, COLUMNS[field]) for field in REQUIRED]
+CONTEXT_PLACES = {context: [(field, COLUMNS[field]) for field in fields] for context, fields in CONTEXTS.items()}
 LAST = dt.datetime.max.replace(tzinfo=dt.UTC)
 KINDS: dict[type, str] = {str: "text", list: "a list", dict: "an object"}
 
@@ -91,20 +93,20 @@ class UnifiedProfile(Migration):
         """Creates the user's profile, and an intent for each of the user's contexts."""
         contexts = _oldest_first(user.rows("context_profiles"))
         profiles = _by_context(user.rows("profiles"))
-        shared: list[dict[str, Any]] = []
+        shared = Merged({}, {})
         intents: dict[Any, list[dict[str, Any]]] = {}
         legacy: list[dict[str, Any]] = []
         for context in contexts:
             context_type = context["context_type"]
             pieces = intents.setdefault(context_type, [])
-            for profile in profiles.get(context["id"], ()):
+            for profile in _oldest_first(profiles.get(context["id"], [])):
                 data = profile["data"]
                 if not isinstance(data, dict):
                     legacy += _no_object(user, context_type, profile["id"], data)
                     continue
-                shared.append(data)
-                pieces.append(extract_context_intent(context_type, data))
-                if unmapped := unmapped_fields(context_type, data):
+                own, unmapped = sort_fields(context_type, data, shared)
+                pieces.append(own)
+                if unmapped:
                     legacy.append(_unmapped(user, context_type, profile["id"], unmapped))
         if len(intents) < len(contexts):
             _remark_several(user, contexts)
@@ -120,19 +122,21 @@ class UnifiedProfile(Migration):
         profiles, intents = user.rows(PROFILES), user.rows(INTENTS)
         if len(profiles) != 1:
             yield f"{len(profiles)} unified profiles; exactly one is expected"
-        expected = {row["context_type"] for row in user.rows("context_profiles")} - {None}
+        expected = {row["context_type"] for row in user.rows("context_profiles")}
+        expected.discard(None)
         found = [row["context_type"] for row in intents]
         if len(found) != len(expected) or expected != set(found):
             yield from _number_problems(expected, Counter(found))
+        key = user.key
         for row in (*profiles, *intents):
-            if row["user_id"] != user.key:
+            if row["user_id"] != key:
                 yield f"a row of {row.name} belongs to another user"
         for row in profiles:
-            yield from _completeness_problems("the unified profile", row, shared_completeness(_fields(row, REQUIRED)))
-        for row in intents:
-            context_type = row["context_type"]
-            completeness = intent_completeness(context_type, _fields(row, CONTEXTS.get(context_type, {})))
-            yield from _completeness_problems(f"the intent for {_shown(context_type)}", row, completeness)
+            for problem in _completeness_problems(row, REQUIRED_PLACES):
+                yield f"the unified profile {problem}"
+        for row, context_type in zip(intents, found, strict=True):
+            for problem in _completeness_problems(row, CONTEXT_PLACES.get(context_type, ())):
+                yield f"the intent for {_shown(context_type)} {problem}"
 
     def account(self, user: Entity) -> Mapping[str, int]:
         """What became of every field of the user's old profiles: `in` is the sum of the others, unless one was lost.
@@ -153,10 +157,11 @@ class UnifiedProfile(Migration):
         """Adds the two tables."""
         create_tables(schema)
 
-    def _create_profile(self, user: Entity, shared: list[dict[str, Any]], legacy: list[dict[str, Any]]) -> None:
-        values, conflicts = aggregate_shared_data(shared)
+    def _create_profile(self, user: Entity, shared: Merged, legacy: list[dict[str, Any]]) -> None:
+        values, conflicts = shared
+        fill(values)
         percent, missing = shared_completeness(values)
-        row = NO_PROFILE | {COLUMNS[field]: value for field, value in values.items()}
+        row = _filled(NO_PROFILE, values)
         row["id"] = str(user.new_uuid("profile"))
         row["user_id"] = user.key
         row["completeness"] = percent
@@ -170,7 +175,7 @@ class UnifiedProfile(Migration):
     def _create_intent(self, user: Entity, context_type: str, pieces: list[dict[str, Any]]) -> None:
         values, conflicts = combine_intents(context_type, pieces)
         percent, missing = intent_completeness(context_type, values)
-        row = NO_INTENT | {COLUMNS[field]: value for field, value in values.items()}
+        row = _filled(NO_INTENT, values)
         row["id"] = str(user.new_uuid("intent", context_type))
         row["user_id"] = user.key
         row["context_type"] = context_type
@@ -195,8 +200,20 @@ def _created(row: Row) -> dt.datetime:
 def _by_context(rows: list[Row]) -> dict[Any, list[Row]]:
     profiles: dict[Any, list[Row]] = {}
     for row in rows:
-        profiles.setdefault(row["context_profile_id"], []).append(row)
-    return {context: _oldest_first(of_context) for context, of_context in profiles.items()}
+        context = row["context_profile_id"]
+        if context in profiles:
+            profiles[context].append(row)
+        else:
+            profiles[context] = [row]
+    return profiles
+
+
+def _filled(row: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with the values of fields in their columns."""
+    row = row.copy()
+    for field, value in values.items():
+        row[COLUMNS[field]] = value
+    return row
 
 
 def _unmapped(user: Entity, context_type: Any, profile_id: Any, fields: dict[str, Any]) -> dict[str, Any]:
@@ -242,12 +259,11 @@ def _shown(context_type: Any) -> str:
     return f"context {context_type}" if context_type in CONTEXTS else "an unknown context"
 
 
-def _fields(row: Row, fields: Iterable[str]) -> dict[str, Any]:
-    return {field: row.get(COLUMNS[field]) for field in fields}
-
-
-def _completeness_problems(what: str, row: Row, expected: Completeness) -> Iterator[str]:
-    if row["completeness"] != expected.percent:
-        yield f"{what} is {expected.percent} % complete, not {row['completeness']} %"
-    if row["missing"] != expected.missing:
-        yield f"{what} lists other fields as missing than those that are"
+def _completeness_problems(row: Row, required: Sequence[tuple[str, str]]) -> list[str]:
+    missing = [field for field, column in required if not row.get(column)]
+    percent, problems = percent_filled(len(required), len(missing)), []
+    if row["completeness"] != percent:
+        problems.append(f"is {percent} % complete, not {row['completeness']} %")
+    if row["missing"] != missing:
+        problems.append("lists other fields as missing than those that are")
+    return problems

@@ -12,7 +12,7 @@ import bson
 
 from backtrail.stores.mongo.codec import BEYOND, at_once
 from backtrail.stores.mongo.decimal128 import from_decimal128
-from backtrail.stores.mongo.document import ARRAY, DOCUMENT, NULL, Element, split
+from backtrail.stores.mongo.document import ARRAY, DOCUMENT, EMPTY_DOCUMENT, NULL, Element, split
 from backtrail.stores.mongo.encoding import binary_data, regex_data
 from backtrail.values import Opaque
 
@@ -40,6 +40,8 @@ def decoded(kind: int, data: bytes, depth: int) -> Any:
 
 
 def _container(kind: int, data: bytes, depth: int) -> Any:
+    if data == EMPTY_DOCUMENT:
+        return [] if kind == ARRAY else {}
     try:
         return at_once(kind, data)
     except ValueError:

@@ -17,12 +17,13 @@ from backtrail.entity import NewRow, Row
 from backtrail.errors import BadValue
 from backtrail.stores.mongo.codec import BEYOND, OPTIONS
 from backtrail.stores.mongo.decimal128 import Unfit, to_decimal128
-from backtrail.stores.mongo.document import ARRAY, DOCUMENT, NULL, Element, join
+from backtrail.stores.mongo.document import ARRAY, DOCUMENT, EMPTY_DOCUMENT, NULL, Element, join
 from backtrail.values import Opaque
 
 KeyOf = Callable[[object], Element | None]
 """Gives the primary key that a row stands for; None where it is not known."""
 
+_element = tuple.__new__  # as in document.py
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND = dt.timedelta(milliseconds=1)
 _int32, _int64, _double, _stamp = struct.Struct("<i"), struct.Struct("<q"), struct.Struct("<d"), struct.Struct("<II")
@@ -35,7 +36,7 @@ def encode(value: Any, key_of: KeyOf = lambda _: None, name: str = "") -> Elemen
         BadValue: no document can hold it. The message names the field and the Python type.
     """
     try:
-        return Element(name, *_encoded(value, key_of))
+        return _element(Element, (name, *_encoded(value, key_of)))
     except Unfit as error:
         path = ".".join((*([name] if name else ()), *reversed(error.path))) or "the value"
         raise BadValue(f"{path.encode('utf-8', 'backslashreplace').decode()}: no document can hold {error.why}") from None
@@ -49,16 +50,19 @@ def _encoded(value: Any, key_of: KeyOf) -> tuple[int, bytes]:
     write = _WRITE.get(type(value))
     if write is not None:
         return write(value)
-    if isinstance(value, (Row, NewRow)):
+    if isinstance(value, (dict, list)):
+        if not value:
+            return DOCUMENT if isinstance(value, dict) else ARRAY, EMPTY_DOCUMENT
+        if _is_plain(value):
+            try:
+                raw = bson.encode({"": value}, codec_options=OPTIONS)
+                return raw[4], raw[6:-1]
+            except BEYOND:
+                pass  # what is wrong, and where, is found on the walk
+    elif isinstance(value, (Row, NewRow)):
         return _key(value, key_of)
-    if isinstance(value, RawBSONDocument):
+    elif isinstance(value, RawBSONDocument):
         return DOCUMENT, bytes(value.raw)
-    if isinstance(value, (dict, list)) and _is_plain(value):
-        try:
-            raw = bson.encode({"": value}, codec_options=OPTIONS)
-            return raw[4], raw[6:-1]
-        except BEYOND:
-            pass  # what is wrong, and where, is found on the walk
     if isinstance(value, Mapping):
         return DOCUMENT, _walked(value.items(), key_of)
     if isinstance(value, (list, tuple)):
@@ -185,6 +189,9 @@ _WRITE: dict[type, Callable[[Any], tuple[int, bytes]]] = {
     Opaque: _opaque,
 }
 """What writes a value, by its type; derived types are looked up in this order, so bool comes before int."""
+
+SIMPLE = frozenset(_WRITE)
+"""Types whose values hold no others."""
 
 _NESTED = {dict, list, tuple}
 _PLAIN = {*_NESTED, *_WRITE} - {Opaque, bson.Code, bson.Regex}

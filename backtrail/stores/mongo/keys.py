@@ -85,11 +85,18 @@ def parts_of(keys: Keys, raw: bytes) -> list[Element]:
     """
     found = []
     for name in keys.columns:
-        values = everything(raw, name.split("."))
+        values = _values(raw, name)
         if len(values) > 1 or (values and values[0].kind == 0x04):
             raise UsageError(f"{keys.table}.{name} is a list in some documents, which names no entity: see Keys(…, where=)")
         found.append(values[0] if values else NULL)
     return found
+
+
+def _values(raw: bytes, name: str) -> Sequence[Element]:
+    if "." in name:
+        return everything(raw, name.split("."))
+    value = first(raw, name)
+    return () if value is None else (value,)
 
 
 def key_of(keys: Keys, parts: Sequence[Element]) -> Any:
@@ -143,8 +150,16 @@ def _one_of(name: str, parts: Sequence[Element]) -> Element:
     return Element(name, 0x03, join([Element("$in", 0x04, join(Element(str(at), *value) for at, value in enumerate(values)))]))
 
 
+def group_of(keys: Keys) -> dict[str, Any]:
+    """What the keys of a source are grouped by."""
+    one, *others = (f"${name}" for name in keys.columns)
+    return {"_id": {f"c{at}": name for at, name in enumerate((one, *others))} if others else one}
+
+
 def form_of_group(raw: bytes, parts: int) -> tuple[Any, ...]:
     """The form of the key of a `$group`, in which parts that are absent are missing."""
+    if parts == 1:
+        return (equal_form(id_of(raw)),)
     found = {part.name: part for part in split(id_of(raw).data)}
     return tuple(equal_form(found.get(f"c{at}")) for at in range(parts))
 

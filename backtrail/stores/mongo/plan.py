@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from bson import ObjectId
@@ -14,6 +15,7 @@ from backtrail.errors import AuthorMistake, BadValue
 from backtrail.stores.base import Plan, Write
 from backtrail.stores.mongo.document import DOCUMENT, Element, find, join, split
 from backtrail.stores.mongo.edited import changed, copied, id_first
+from backtrail.stores.mongo.encoding import SIMPLE
 from backtrail.stores.mongo.record import MongoRecord, only
 from backtrail.stores.mongo.values import decode, encode
 
@@ -73,7 +75,7 @@ def _write(change: Create | Update | Delete) -> Write | None:
 
 
 def _create(change: Create) -> Write:
-    if any(name.startswith("_id.") for name in change.values):
+    if _leads_into_id(tuple(change.values)):
         raise AuthorMistake(f"a path into the _id of {change.table}: give `_id` as a whole")
     cells = [_cell(name, value) for name, value in change.values.items()]
     known = [cell for cell in cells if isinstance(cell, Element)]
@@ -83,6 +85,11 @@ def _create(change: Create) -> Write:
     if len(known) < len(cells):
         return Write("create", change.table, tuple(change.values), [join(_base(change)), *cells], row=change.row)
     return Write("create", change.table, (), [whole], row=change.row)
+
+
+@lru_cache(maxsize=1024)
+def _leads_into_id(names: tuple[str, ...]) -> bool:
+    return any(name.startswith("_id.") for name in names)
 
 
 def _base(change: Create) -> list[Element]:
@@ -165,6 +172,8 @@ def _same(old: Element | None, new: Element) -> bool:
 
 
 def _cell(name: str, value: Any) -> Element | Pending:
+    if type(value) in SIMPLE:
+        return encode(value, name=name)
     known = True
 
     def key_of(row: object) -> Element | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from backtrail.entity import Record
@@ -71,7 +71,7 @@ class MongoRecord(Record):
         layout = self.layout
         new = rename.values()
         apart = len({*new}) == len(rename) and layout.keys().isdisjoint(new) and "_id" not in unset and "_id" not in rename
-        plain = not any("." in name or "\0" in name for name in (*unset, *new, *(element.name for element in set)))
+        plain = _are_plain((*unset, *new, *[element[0] for element in set]))
         if self._twice or not (apart and plain) or next(iter(layout), "") != "_id":
             return None
         return cut(self.raw, layout, unset, rename, set)
@@ -101,6 +101,18 @@ class MongoRecord(Record):
 
     def image(self) -> Image:
         return Image(shape_of(self.collection), self.raw)
+
+    def alike(self, name: str, other: Record, theirs: str) -> bool:
+        own, found = self.layout.get(name), other.layout.get(theirs) if isinstance(other, MongoRecord) else None
+        if own is None or found is None or own[1] != found[1]:
+            return False
+        return self.raw[own[3] : own[4]] == other.raw[found[3] : found[4]]  # type: ignore[attr-defined] # found in it
+
+
+@lru_cache(maxsize=1024)
+def _are_plain(names: tuple[str, ...]) -> bool:
+    """Whether none of the names is a path, or no name at all."""
+    return not any("." in name or "\0" in name for name in names)
 
 
 @cache
@@ -141,7 +153,14 @@ def id_of(raw: bytes) -> Element:
 
 def by_id(key: Element) -> bytes:
     """The filter, as a document, that finds the document of that `_id`."""
+    if key.kind in _PLAIN_KEYS:
+        return join([Element("_id", key.kind, key.data)])
     return join([Element("_id", 0x03, join([Element("$eq", key.kind, key.data)]))])
+
+
+_OBJECT_ID = 0x07
+_PLAIN_KEYS = {0x02, 0x05, _OBJECT_ID, 0x09, 0x10, 0x12}
+"""Types of an `_id` that mean nothing but themselves in a filter, for which the server then makes no plan."""
 
 
 def only(paths: Iterable[str]) -> dict[str, Any]:
@@ -184,6 +203,8 @@ def _order_of_field(field: Element, *, named: bool) -> tuple[int, str, Any]:
 
 def equal_form(element: Element | None) -> Any:
     """A form that is equal for values that MongoDB finds equal; None for null, undefined and absent."""
+    if element is not None and element[1] == _OBJECT_ID:
+        return element[1:]  # which is equal to itself alone
     try:
         value = key_value(element)
     except ValueError:

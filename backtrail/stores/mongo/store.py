@@ -54,6 +54,7 @@ class MongoStore(Store):
     """A database of a MongoDB replica set."""
 
     kind = "mongodb"
+    locks_reads = False
 
     def __init__(self, url: str, lock_timeout_ms: int) -> None:
         self.url = url
@@ -263,8 +264,7 @@ class MongoStore(Store):
         for at in range(0, len(parts), 1000):
             asked = key_pages.asked(keys.columns, parts[at : at + 1000])
             condition = key_pages.filtered(key_pages.where(keys), asked)
-            group = {"_id": {f"c{number}": f"${name}" for number, name in enumerate(keys.columns)}}
-            pipeline: list[Mapping[str, Any]] = [{"$match": condition}, {"$group": group}]
+            pipeline: list[Mapping[str, Any]] = [{"$match": condition}, {"$group": key_pages.group_of(keys)}]
             answer = self.raw(keys.table).aggregate_raw_batches(pipeline, session=_session(tx), collation=SIMPLE, batchSize=1000)
             found |= {key_pages.form_of_group(raw, len(keys.columns)) for raw in documents(answer)}
         return found

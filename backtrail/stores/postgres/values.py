@@ -16,6 +16,8 @@ from psycopg.adapt import Transformer
 from psycopg.postgres import types as registry
 
 from backtrail.errors import BadValue
+from backtrail.jsontext import json_writer
+from backtrail.stores.cells import json_reader
 from backtrail.stores.postgres.types import (
     BOXES,
     INTERVAL,
@@ -25,11 +27,12 @@ from backtrail.stores.postgres.types import (
     NAMED_OIDS,
     TEXT_OIDS,
     TIMESTAMP,
+    TIMESTAMP_WITH_ZONE,
     TIMESTAMPS,
 )
 from backtrail.values import Opaque
 
-JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+json_text = json_writer(allow_nan=False)
 EMPTY: dict[type, str] = {dict: "{}", list: "[]"}
 
 
@@ -40,12 +43,14 @@ def decoder(oid: int) -> Callable[[str], Any]:
     if oid in {20, 21, 23, 26} or oid in NAMED_OIDS:
         return int
     if oid in JSON_OIDS:
-        return _or_opaque(json.loads)
+        return json_reader(_or_opaque(json.loads))
     if oid == INTERVAL:
         # psycopg makes 30 days of a month, and a day of 24 hours, which are other values.
         load = _loaded(oid)
         return lambda text: value if interval_text(value := load(text)) == text else Opaque(text)
-    if oid in {TIMESTAMP, TIMESTAMPS}:
+    if oid in {TIMESTAMP, TIMESTAMP_WITH_ZONE}:
+        return _time_reader(_loaded(oid))
+    if oid == TIMESTAMPS:
         load = _loaded(oid)
         return lambda text: _aware(load(text))
     info = registry.get(oid)
@@ -63,6 +68,19 @@ def interval_text(value: Any) -> str:
     time = f"{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{fraction}"
     days = f"{sign}{value.days} day{'' if (sign, value.days) == ('', 1) else 's'}" if value.days else ""
     return f"{days} {time}" if days and value - dt.timedelta(value.days) else days or time
+
+
+def _time_reader(otherwise: Callable[[str], Any]) -> Callable[[str], Any]:
+    """What gives the time of a text at once, and what `otherwise` gives where Python's own reader does not find one in UTC."""
+
+    def decode(text: str) -> Any:
+        try:
+            value = dt.datetime.fromisoformat(text)
+        except ValueError:
+            return _aware(otherwise(text))
+        return value if value.tzinfo is dt.UTC else _aware(value if value.tzinfo is None else otherwise(text))
+
+    return decode
 
 
 def _aware(value: Any) -> Any:
@@ -100,16 +118,19 @@ def encoder(table: str, name: str, oid: int) -> Callable[[Any], str]:
             return last_text
         if isinstance(value, Opaque):
             return str(value.exact)
-        if is_json and not value and type(value) in EMPTY:
-            return EMPTY[type(value)]
+        kind = type(value)
         try:
-            text = JSON.encode(value) if is_json else value if type(value) is str else server_text(value, oid)
-            text.encode()  # a lone surrogate is a ValueError
+            if is_json:
+                text = EMPTY[kind] if not value and kind in EMPTY else json_text(value)
+            else:
+                text = value if kind is str else str(value) if kind is int else server_text(value, oid)
+            if not text.isascii():
+                text.encode()  # a lone surrogate is a ValueError
         except (TypeError, ValueError) as error:
-            raise BadValue(f"{table}.{name} cannot hold a value of type {type(value).__name__}") from error
+            raise BadValue(f"{table}.{name} cannot hold a value of type {kind.__name__}") from error
         if "\0" in text:
             raise BadValue(f"{table}.{name} cannot hold text with a NUL character")
-        if type(value) is dt.datetime:
+        if kind is dt.datetime:
             last, last_text = value, text  # the time of the job stands in all rows of a batch
         return text
 

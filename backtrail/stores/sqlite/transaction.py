@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from backtrail.errors import Quarantine
@@ -111,7 +112,7 @@ class SqliteTransaction(SqlTransaction):
         return [cell for cell, column in zip(key, table.key_columns, strict=True) for _ in range(1 + column.folds)]
 
     def _many(self, sql: str, rows: Sequence[Cells]) -> None:
-        if any(type(cell) is RawText for row in rows for cell in row):
+        if RawText in map(type, chain.from_iterable(rows)):
             self._asked = 0
             for row in rows:
                 self.raw.execute(*_with_raw_text(sql, row))
@@ -197,7 +198,7 @@ def _text(raw: bytes) -> Any:
 
 def _with_raw_text(sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
     """The statement with each parameter that is text without UTF-8 bound as a blob and cast, which keeps its bytes."""
-    if not any(type(value) is RawText for value in parameters):
+    if RawText not in map(type, parameters):
         return sql, list(parameters)
     parts = re.split(r'\?(?=(?:[^"]*"[^"]*")*[^"]*$)', sql)  # the marks outside quoted names
     marks = ["CAST(? AS TEXT)" if type(value) is RawText else "?" for value in parameters]

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from backtrail.errors import BadValue, UsageError
-from backtrail.stores.cells import RawText
+from backtrail.jsontext import json_writer
+from backtrail.stores.cells import RawText, json_reader
 from backtrail.values import Opaque
 
-JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+json_text = json_writer(allow_nan=False)
 EMPTY: dict[type, str] = {dict: "{}", list: "[]"}
 RANKS = {int: 1, float: 1, str: 2, RawText: 2, bytes: 3}
 
@@ -77,7 +78,7 @@ def _datetime(text: str) -> dt.datetime:
 
 
 DECODERS: tuple[tuple[str, Callable[[Any], Any]], ...] = (
-    ("JSON", _as(json.loads)),
+    ("JSON", json_reader(_as(json.loads))),
     ("DATETIME", _as(_datetime)),
     ("TIMESTAMP", _as(_datetime)),
     ("DATE", _as(dt.date.fromisoformat)),
@@ -104,8 +105,9 @@ def encoder(table: str, name: str, declared: str) -> Callable[[Any], Any]:
         if isinstance(value, Opaque):
             return value.exact
         try:
+            kind = type(value)
             cell = _json(value) if is_json or isinstance(value, (dict, list, tuple)) else _stored(value)
-            if type(value) is dt.datetime:
+            if kind is dt.datetime:
                 last, last_text = value, cell  # the time of the job stands in all rows of a batch
             return cell  # noqa: TRY300 -- nothing more can fail
         except (TypeError, ValueError, OverflowError) as error:
@@ -115,7 +117,7 @@ def encoder(table: str, name: str, declared: str) -> Callable[[Any], Any]:
 
 
 def _json(value: Any) -> str:
-    return EMPTY[type(value)] if not value and type(value) in EMPTY else JSON.encode(value)
+    return EMPTY[type(value)] if not value and type(value) in EMPTY else json_text(value)
 
 
 def _stored(value: Any) -> Any:
