@@ -17,6 +17,7 @@ NAMESPACE = uuid.UUID("6f0c6a3e-6d0b-5e0c-9d0e-3f2f4a9d1b57")
 
 
 BEGIN = NAMESPACE.bytes
+"""What the standard hashes before the name."""
 
 
 def _name(migration: str, key: str, label: tuple[Any, ...]) -> bytes:

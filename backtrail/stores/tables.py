@@ -164,18 +164,6 @@ class Table:
         return self.layout(self.names)
 
     @cached_property
-    def _encoders(self) -> dict[tuple[str, ...], list[tuple[bool, Column]]]:
-        return {}
-
-    def encoders(self, names: tuple[str, ...]) -> list[tuple[bool, Column]]:
-        """Of each of the columns whether a text is its own cell, and the column."""
-        known = self._encoders.get(names)
-        if known is None:
-            columns = [self.by_name[name] for name in names]
-            known = self._encoders[names] = [(column.takes_text and not column.generated, column) for column in columns]
-        return known
-
-    @cached_property
     def shape(self) -> Shape:
         """The shape of this table's images."""
         return Shape(self.name, tuple((column.name, column.type) for column in self.columns)).shared()

@@ -35,7 +35,11 @@ class MongoJournal(Journal):
     # -- heads ----------------------------------------------------------------------------------------------------
 
     def _places(self, tx: Transaction, migration: str, places: Sequence[str], states: Sequence[str] | None) -> Iterable[str]:
-        where = {"migration": migration, "key": {"$in": list(places)}, **({} if states is None else {"state": {"$in": list(states)}})}
+        where = {
+            "migration": migration,
+            "key": {"$in": list(places)},
+            **({} if states is None else {"state": {"$in": list(states)}}),
+        }
         return (str(one["key"]) for one in _streams(tx).find(where, {"_id": 0, "key": 1}, session=session_of(tx)))
 
     def _heads(self, tx: Transaction, migration: str, places: Sequence[str], *, lock: bool) -> Iterable[Head]:
@@ -325,6 +329,6 @@ def _event(document: Document, shape: Shape | None) -> Event:
         shape=shape,
     )
     # A field that no event has was put there by somebody: such an event is not what was appended.
-    event.body, event.hash = document.get("body", b""), b"" if document.keys() - FIELDS else document.get("hash", b"")
+    event.body, event.hash = document.get("body", b""), document.get("hash", b"") if document.keys() <= FIELDS else b""
     event.index = None if index is None else whole(index)
     return event

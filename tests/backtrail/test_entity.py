@@ -85,6 +85,15 @@ def test_rows_are_frozen_mappings(user: Entity) -> None:
     assert user.decision.changes[0].set == {"data": {"k": [1, 2]}}  # type: ignore[union-attr]
 
 
+def test_get_gives_the_default_only_where_there_is_no_field(user: Entity) -> None:
+    """A field that is None is there; a default is not remembered; a nested value is the author's own, and one and the same."""
+    row, document = user.rows("users")[1], user.rows("documents")[1]
+    assert (row.get("data", 5), row.get("email"), row.get("nothing")) == (None, "b", None)
+    assert [document.get("name", default) for default in (1, None, "x")] == [1, None, "x"]
+    nested = user.rows("users")[0].get("data")
+    assert nested is user.rows("users")[0]["data"]
+
+
 def test_rows_by_equal_fields(user: Entity) -> None:
     """Fields select; several must all be equal; the list is the author's own."""
     assert [row["id"] for row in user.rows("users", age=3)] == [1, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -83,6 +84,24 @@ def test_arguments_tell_calls_apart() -> None:
     ]
     assert len({ids.arguments_digest(args, kwargs) for args, kwargs in calls}) == len(calls)
     assert ids.arguments_digest((), {"a": 1, "b": 2}) == ids.arguments_digest((), {"b": 2, "a": 1})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"b": [1, None, True], "a": {"ü": ()}}, '{"a": {"ü": []}, "b": [1, null, true]}'),
+        ({10: 1, 9: 2}, '{"10": 1, "9": 2}'),
+        ({None: 1}, '{"None": 1}'),
+        ([float("inf"), 1.5], '["inf", 1.5]'),
+        ("\ud800", '"\\\\ud800"'),
+        ({"a": "\udfff"}, '{"a": "\\\\udfff"}'),
+        ([b"\x01"], '["\\\\x01"]'),
+    ],
+)
+def test_arguments_are_told_by_their_json(value: object, text: str) -> None:
+    """However fast it is found: the stored results of old calls are looked up by it."""
+    whole = f"[[{text}], {{}}]"
+    assert ids.arguments_digest((value,), {}) == hashlib.sha256(whole.encode()).hexdigest()
 
 
 def test_arguments_without_a_form_of_their_own_are_refused() -> None:

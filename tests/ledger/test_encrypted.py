@@ -22,11 +22,13 @@ from pydantic import BaseModel
 from pymongo import MongoClient
 
 from backtrail import Keys, Migration, Rows
+from backtrail.entity import alone
 from backtrail.errors import UsageError
 from ledger.keyring import is_token, new_master
 from ledger.verify import Verifier
 from tests.engine import Engine, migration
 from tests.processes import ROOT
+from worker import portion
 
 USERS = {
     1: ("ann@canary.example", "Ann Canaria"),
@@ -253,6 +255,34 @@ def test_recalls_of_one_person_at_once_are_paid_once(sealed: Engine) -> None:
     assert sorted(asked) == ["Ann Canaria", "Zoë Canaria"]
     assert found(sealed) == []
     assert len(tables(sealed)["recalls"]) == 2
+
+
+def test_what_is_recalled_on_the_spot_is_sealed_too(sealed: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it is stored in the transaction of the changes: the ledger shows nobody's name, and gives the result again."""
+    monkeypatch.setattr(portion, "FIRST", 1)
+    made: list[str] = []
+
+    def here(name: str) -> str:
+        made.append(name)
+        return name.upper()
+
+    @alone(here)
+    def title(name: str) -> str:
+        return name.upper()
+
+    def migrate(user: Any) -> None:
+        row = user.one("users")
+        user.create("people", {sealed.id: row[sealed.id], "name": user.recall("title", title, row["name"])})
+
+    keys = Keys("users", "team", "email")
+    cls = migration(migrate, keys=keys, reads=(Rows("users", by=("team", "email")),), writes=("people",))
+    number = sealed.migrate(cls)["migrated"]
+    assert 0 < len(made) < number
+    assert len(tables(sealed)["recalls"]) == number
+    assert found(sealed) == []
+    made.clear()
+    assert sealed.rerun(cls)["migrated"] == number
+    assert made == []
 
 
 def test_failures_are_sealed_too(sealed: Engine) -> None:

@@ -7,6 +7,7 @@ expression compares all of them, and uses an index too.
 from __future__ import annotations
 
 import json
+import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
@@ -147,7 +148,8 @@ def asked(columns: Sequence[str], wanted: Sequence[Sequence[Element]]) -> Filter
 
 def _one_of(name: str, parts: Sequence[Element]) -> Element:
     values = dict.fromkeys(part[1:] for part in parts)
-    return Element(name, 0x03, join([Element("$in", 0x04, join(Element(str(at), *value) for at, value in enumerate(values)))]))
+    body = b"".join([b"%c%d\0%b" % (kind, at, data) for at, (kind, data) in enumerate(values)])
+    return Element(name, 0x03, join([Element("$in", 0x04, b"%b%b\0" % (struct.pack("<i", len(body) + 5), body))]))
 
 
 def group_of(keys: Keys) -> dict[str, Any]:

@@ -103,10 +103,10 @@ class MongoRecord(Record):
         return Image(shape_of(self.collection), self.raw)
 
     def alike(self, name: str, other: Record, theirs: str) -> bool:
-        own, found = self.layout.get(name), other.layout.get(theirs) if isinstance(other, MongoRecord) else None
-        if own is None or found is None or own[1] != found[1]:
+        if not isinstance(other, MongoRecord):
             return False
-        return self.raw[own[3] : own[4]] == other.raw[found[3] : found[4]]  # type: ignore[attr-defined] # found in it
+        own, found = self.element(name), other.element(theirs)
+        return own is not None and found is not None and own[1:] == found[1:]
 
 
 @lru_cache(maxsize=1024)

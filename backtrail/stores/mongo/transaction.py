@@ -76,18 +76,18 @@ class MongoTransaction(Transaction):
     def fetch(self, refs: Iterable[Ref], *, lock: bool) -> dict[Ref, Image]:
         images: dict[Ref, Image] = {}
         for name, of_collection in _by_table(refs).items():
-            asked = set(of_collection)
+            by_id = {key_from_ref(ref.key)[1:]: ref for ref in of_collection}
+            keys = [(Element("_id", *key),) for key in by_id]
             shape = shape_of(name)
             size = 0
-            for at in range(0, len(of_collection), IN_LIMIT):
-                keys = [(key_from_ref(ref.key),) for ref in of_collection[at : at + IN_LIMIT]]
-                for raw in self._reader.found(name, equal_to(("_id",), keys)):
-                    ref = ref_of(name, raw)
-                    if ref in asked:  # an _id that is only equal, 1.0 for 1, is another document
+            for at in range(0, len(keys), IN_LIMIT):
+                for raw in self._reader.found(name, equal_to(("_id",), keys[at : at + IN_LIMIT])):
+                    ref = by_id.get(id_of(raw)[1:])
+                    if ref is not None:  # an _id that is only equal, 1.0 for 1, is another document
                         images[ref] = Image(shape, raw)
                         size += len(raw)
-                    if lock and size > MAX_BYTES and len(asked) > 1:
-                        raise TooLarge(f"{len(asked)} documents of {name} are more than one transaction should hold")
+                    if lock and size > MAX_BYTES and len(by_id) > 1:
+                        raise TooLarge(f"{len(by_id)} documents of {name} are more than one transaction should hold")
         return images
 
     def foreseen(self, writes: Sequence[Write]) -> list[Image | None]:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backtrail.image import join_cells, split_cells
-from backtrail.stores.cells import RawText, ref_cells, ref_key, show_cell, tag_server_text, tag_stored, untag
+from backtrail.stores.cells import (
+    RawText,
+    json_reader,
+    ref_cells,
+    ref_key,
+    show_cell,
+    tag_server_text,
+    tag_stored,
+    tag_stored_all,
+    untag,
+    untag_all,
+)
 
 
 def is_utf8(raw: bytes) -> bool:
@@ -50,6 +63,41 @@ def test_images_of_sqlite(cells: list[Any]) -> None:
 def test_images_of_postgresql(cells: list[str | None]) -> None:
     """Any text of the server, and NULL, survive an image."""
     assert [untag(text) for text in split_cells(join_cells([tag_server_text(cell) for cell in cells]))] == cells
+
+
+@given(st.lists(STORED))
+def test_cells_all_together(cells: list[Any]) -> None:
+    """Many cells are tagged and come back as they do one by one, NULL among them."""
+    assert tag_stored_all(cells) == [tag_stored(cell) for cell in cells]
+    assert all(map(same, untag_all(tag_stored_all(cells)), cells))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def read(cell: Any) -> Any:
+    """What the reader gives, and whether it gave it without help."""
+    return json_reader(lambda other: ("left", other))(cell)
+
+
+@given(JSON, st.booleans(), st.sampled_from(["", " ", "\n", "\t\r"]), st.sampled_from(["", " ", "\n"]))
+def test_json_is_what_the_standard_library_reads(value: Any, ascii_only: bool, before: str, after: str) -> None:
+    """Value by value, huge numbers, NaN and lone surrogates included; with a space around it, it is left to others."""
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    assert repr(read(text)) == repr(json.loads(text))
+    spaced = before + text + after
+    assert repr(read(spaced)) == repr(("left", spaced) if before or after else json.loads(text))
+
+
+@pytest.mark.parametrize(
+    "cell", ["", "x", "{", '{"a": 1} {}', "[1,]", "\ufeff1", "'a'", '"\n"', "1 2", "[" * 5000, b"[]", RawText(b"\xff"), 5, 1.5]
+)
+def test_what_is_no_json_is_left_to_others(cell: Any) -> None:
+    """Whatever is no text, no JSON, more than one value or nested too deeply."""
+    assert read(cell) == ("left", cell)
 
 
 @given(st.lists(STORED, min_size=1, max_size=3))

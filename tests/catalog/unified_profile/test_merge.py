@@ -7,11 +7,13 @@ import copy
 import pytest
 
 from backtrail.catalog.unified_profile.merge import (
+    Merged,
     aggregate_shared_data,
     combine_intents,
     extract_context_intent,
     intent_completeness,
     shared_completeness,
+    sort_fields,
     unmapped_fields,
 )
 
@@ -180,6 +182,33 @@ def test_two_intents_of_one_context_become_one():
     )
     assert values == {"partnershipType": "advisor", "complementarySkills": ["law", "sales"], "equityOrRevShare": "tbd"}
     assert conflicts == {"partnershipType": ["advisor", "employee"]}
+
+
+def test_conflicts_come_in_the_order_of_the_plan_whatever_order_the_json_has():
+    first = {"attractionImportance": "critical", "familyIntentions": "open", "relationshipTimeline": "open_to_soon"}
+    second = {"familyIntentions": "want_kids", "attractionImportance": "balanced", "relationshipTimeline": "taking_my_time"}
+    _, conflicts = combine_intents("romantic", [first, second])
+    assert list(conflicts) == ["relationshipTimeline", "familyIntentions", "attractionImportance"]
+
+
+def test_one_pass_sorts_each_field_to_its_place_once():
+    shared = Merged({"location": "SF"}, {})
+    data = COMPLETE | INTENTS["service"] | {"zodiacSign": "Leo", "budgetRange": 5, "nothing": None, "creativeType": "music"}
+    own, unmapped = sort_fields("service", data, shared)
+    assert own == {field: value for field, value in INTENTS["service"].items() if field != "budgetRange"}
+    assert unmapped == {"zodiacSign": "Leo", "budgetRange": 5, "creativeType": "music"}
+    assert shared == (COMPLETE | {"location": "SF"}, {"location": ["SF", "Zürich"]})
+
+
+def test_a_list_with_the_same_item_twice_has_it_once_also_in_a_single_profile():
+    for items, expected in (
+        (["a", "b", "a"], ["a", "b"]),
+        ([1, 1.0, True, "1"], [1, True, "1"]),
+        ([["x"], ["x"], "x"], [["x"], "x"]),
+        ([], []),
+    ):
+        found = aggregate_shared_data([{"coreValues": items}]).values["coreValues"]
+        assert repr(found) == repr(expected)
 
 
 # -- unmapped fields -------------------------------------------------------------------------------------------------------------

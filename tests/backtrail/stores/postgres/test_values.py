@@ -19,6 +19,7 @@ from backtrail.stores.postgres.values import decoder, encoder, interval_text, se
 from backtrail.values import Opaque
 
 INTERVAL = 1186
+TIMESTAMP, TIMESTAMPTZ = 1114, 1184
 
 
 class Colour(enum.Enum):
@@ -112,3 +113,29 @@ def test_refused(value: Any) -> None:
     """What no column could take is refused by the column's name, before the server sees it."""
     with pytest.raises(BadValue, match=r"t\.a cannot hold"):
         encoder("t", "a", 25)(value)
+
+
+@given(st.datetimes())
+def test_times_are_read_in_utc(value: dt.datetime) -> None:
+    """As the server writes them: to the microsecond, with an offset of none where the type has a zone."""
+    text = str(value)
+    expected = value.replace(tzinfo=dt.UTC)
+    for found in (decoder(TIMESTAMP)(text), decoder(TIMESTAMPTZ)(text + "+00")):
+        assert (found, found.tzinfo) == (expected, dt.UTC)
+
+
+@pytest.mark.parametrize("oid", [TIMESTAMP, TIMESTAMPTZ])
+@pytest.mark.parametrize(
+    "text", ["infinity", "-infinity", "0044-03-15 01:02:03 BC", "10000-01-01 00:00:00", "111112-05-01 00:00:00"]
+)
+def test_times_that_python_has_not_keep_their_text(oid: int, text: str) -> None:
+    """Years before Christ and after 9999, and infinity, are passed on as they are."""
+    if oid == TIMESTAMPTZ and text[0].isdigit():
+        text = text.replace(":03", ":03+00").replace(":00:00", ":00:00+00")
+    assert decoder(oid)(text) == Opaque(text)
+
+
+def test_times_of_another_zone_are_told_in_utc() -> None:
+    """One moment is one value, whatever offset its text has."""
+    found = decoder(TIMESTAMPTZ)("2024-05-01 10:00:00+02")
+    assert (found.hour, found.tzinfo) == (8, dt.UTC)
