@@ -137,7 +137,7 @@ class Settings:
     """The queue's name on the broker: one for each database, where several share a broker."""
     concurrency: int | None = _setting(None, _whole(1))
     """Processes of one worker; None means as many as there are cores."""
-    batch_size: int = _setting(400, _whole(1, 5000))
+    batch_size: int = _setting(500, _whole(1, 5000))
     """Jobs per message."""
     lock_timeout_ms: int = _setting(300, _whole(1))
     """How long a batch waits for a lock that the application holds before it is tried again later.

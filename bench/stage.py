@@ -19,7 +19,8 @@ from bench.processes import worker
 from bench.run import Figures, Run, Wrong, logged, until
 from ledger.keyring import new_master
 from ledger.ledger import Ledger
-from ledger.verify import Verifier, cores
+from ledger.processes import cores
+from ledger.verify import Verifier
 from producer.campaign import open_campaign
 from producer.context import open_ledger
 from producer.order import Order
@@ -83,7 +84,7 @@ class Stage:
     def campaign(self, order: Order, expected: int, failed: int = 0) -> float:
         """How many seconds passed from opening the campaign to its last commit."""
         begin = time.perf_counter()
-        campaign = open_campaign(self.ledger, self.found, order)
+        campaign = open_campaign(self.ledger, self.found, order, jobs=cores())
         until(lambda: self.done(campaign.id), f"the end of {campaign.name}")
         seconds = time.perf_counter() - begin
         until(lambda: self._completed(campaign.id), f"the close of {campaign.name}")

@@ -44,6 +44,8 @@ ERASED = "erased"
 KEPT = 16
 """How many bytes of its hash stand with each event."""
 
+_sha256 = hashlib.sha256
+
 _SAME, _NONE = b"=-"
 """What stands in a body for a row's key that is the first cell of its image, and for None."""
 
@@ -158,14 +160,14 @@ def commitment(secret: bytes, body: bytes) -> bytes:
     """What stands for the body in its event's hash: 32 bytes."""
     if body[0] == REDACTED:
         return body[1:]
-    return hashlib.sha256(secret + body if body[0] == OPEN else body).digest()
+    return _sha256(secret + body if body[0] == OPEN else body).digest()
 
 
 def digest(previous: bytes, event: Event, secret: bytes) -> bytes:
     """The hash of an event that follows one with the hash `previous`, in a stream with that secret: 32 bytes."""
     shape = event.shape
     common = _common(event.version, event.kind, event.campaign, event.at, None if shape is None else shape.digest)
-    return hashlib.sha256(b"32:%b%b32:%b," % (previous, common, commitment(secret, event.body))).digest()
+    return _sha256(b"32:%b%b32:%b," % (previous, common, commitment(secret, event.body))).digest()
 
 
 @lru_cache(maxsize=4096)

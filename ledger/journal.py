@@ -111,6 +111,10 @@ class Journal(ABC):
     ) -> list[Head]:
         """The page, as the streams are there."""
 
+    def ids(self, tx: Transaction, migration: str, after: int, limit: int) -> list[int]:
+        """The ids of the next streams of a migration after a stream's id, in their order."""
+        return [head.id or 0 for head in self._page(tx, migration, after, limit, None, None, None)]
+
     def _named(self, tx: Transaction, heads: Sequence[Head]) -> list[Head]:
         """The heads with the keys that stand sealed in them."""
         sealed = [head.subject for head in heads if head.name is not None and head.subject is not None]
@@ -209,7 +213,7 @@ class Journal(ABC):
         """All events of each of the streams, in their order."""
         self.keyring.open(tx)
         found = self._events(tx, list(streams))
-        self._read(tx, [Placed(stream, event) for stream, events in found.items() for event in events])
+        self._read(tx, ((stream, event) for stream, events in found.items() for event in events))
         return found
 
     @abstractmethod
@@ -247,18 +251,17 @@ class Journal(ABC):
     def _numbered(self, tx: Transaction, numbers: Sequence[int], migration: str | None) -> list[tuple[Head, Event]]:
         """The events of rows with these numbers, with the heads of their streams, of all or of one migration's."""
 
-    def _read(self, tx: Transaction, events: Iterable[Placed]) -> None:
+    def _read(self, tx: Transaction, events: Iterable[tuple[int, Event]]) -> None:
         """Nothing; the events say what their bodies say, those that can be read."""
-        sealed = []
-        for placed in events:
-            event = placed.event
+        sealed, read = [], self.sealing.read
+        for stream, event in events:
             if event.body[:1] == _SEALED:
-                sealed.append(placed)
+                sealed.append((stream, event))
             else:
-                self.sealing.read(event, event.body)
+                read(event, event.body)
         if not sealed:
             return
-        subjects = self._subjects(tx, sorted({placed.stream for placed in sealed}))
+        subjects = self._subjects(tx, sorted({stream for stream, _ in sealed}))
         ciphers = self.keyring.ciphers(tx, subjects.values())
         for stream, event in sealed:
             try:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ledger import completeness
 from ledger.examine import PAGE, Scope, examine
 from ledger.finding import Findings
 from ledger.streams import rows_after
 
+R_co = TypeVar("R_co", covariant=True)
 
-class Part(Protocol):
-    """One part of a verification; it can be pickled."""
 
-    def find(self, scope: Scope) -> Findings:
+class Part(Protocol[R_co]):
+    """One part of what is looked at; it can be pickled, and so can what it finds."""
+
+    def find(self, scope: Scope) -> R_co:
         """What is wrong in this part."""
 
 

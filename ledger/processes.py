@@ -1,4 +1,4 @@
-"""Parts of a verification in processes of their own: what it computes is Python's, of which one process does one thing at a time.
+"""Parts of a look at the whole ledger in processes of their own: what it computes is Python's, of which one process does one thing at a time.
 
 Each process opens a store and a ledger for itself. Ctrl-C is the first process's to hear: it ends the others, and so does its own end,
 however that comes.
@@ -6,6 +6,7 @@ however that comes.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -16,21 +17,29 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 from backtrail.discovery import find
 from backtrail.errors import BacktrailError, OtherCode, UnsuitableDatabase
 from backtrail.keys import KeyType
+from backtrail.stores.base import Store
 from ledger.examine import Scope
-from ledger.finding import Findings
 from ledger.ledger import Ledger
 from ledger.parts import Part
+
+R = TypeVar("R")
 
 START = "fork" if sys.platform == "linux" else "spawn"
 """How another process begins: forked, where system libraries bear it, it need not import anew what takes a third of a second."""
 
 Opening = Callable[[], Ledger]
 """What opens the ledger, in whichever process it is called."""
+
+
+def cores() -> int:
+    """How many processes this one may keep busy."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -73,33 +82,40 @@ class Raised:
 
 
 class Pool:
-    """Processes that do parts of one verification, until the end of the `with` block.
+    """Processes that do parts of one look at the ledger, until the end of the `with` block."""
 
-    They begin with the first part. Until then nothing of this process's is open that a fork would share: its store is closed.
-    """
+    def __init__(self, store: Store, scope: Callable[[], Scope], jobs: int, *, mend: str) -> None:
+        """A pool.
 
-    def __init__(self, recipe: Recipe, jobs: int) -> None:
+        Args:
+            store: this process's. It is closed, so that a fork shares no connection; whoever uses it next opens it anew.
+            scope: what makes the scope in another process; it can be pickled where processes are not forked.
+            jobs: how many processes.
+            mend: what to do if there is no memory for so many.
+        """
+        self._store, self._mend = store, mend
         context = multiprocessing.get_context(START)
-        self._executor = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(recipe,))
+        self._executor = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(scope,))
 
     def __enter__(self) -> Pool:
+        self._store.close()
+        with _interrupts_held():  # a process inherits that, and then no Ctrl-C reaches it
+            self._executor.submit(int)  # with the first task all are forked
         return self
 
     def __exit__(self, *_: object) -> None:
         self._executor.shutdown(cancel_futures=True)
 
-    def begin(self, part: Part) -> Callable[[], Findings]:
+    def begin(self, part: Part[R]) -> Callable[[], R]:
         """What waits for the part to be done, and gives what it found; it begins now, if a process is free."""
-        with _interrupts_held():  # a process inherits that, and then no Ctrl-C reaches it
+        with _interrupts_held():  # where processes are spawned, they begin one by one
             future = self._executor.submit(_perform, part)
 
-        def result() -> Findings:
+        def result() -> R:
             try:
                 outcome = future.result()
             except BrokenProcessPool as error:
-                raise UnsuitableDatabase(
-                    "a process of verify was ended from outside, by want of memory perhaps: verify with --jobs 1"
-                ) from error
+                raise UnsuitableDatabase(f"a process was ended from outside, by want of memory perhaps: {self._mend}") from error
             if isinstance(outcome, Raised):
                 raise outcome.again()
             return outcome
@@ -118,14 +134,16 @@ def _interrupts_held() -> Iterator[None]:
 
 # -- in the other process ---------------------------------------------------------------------------------------------
 
-_scopes: list[Recipe | Scope] = []
-"""This process's own recipe and, once a part needed it, the scope: a pool's tasks can be handed nothing that stays."""
+_made: list[Callable[[], Scope]] = []
+"""What makes this process's own scope, once for all parts: a pool's tasks can be handed nothing that stays."""
 
 
-def _begin(recipe: Recipe) -> None:
+def _begin(scope: Callable[[], Scope]) -> None:
     os.dup2(2, 1)  # what an author's file prints is no part of the document on standard output
+    gc.freeze()  # what was there before is not looked through again and again
+    gc.set_threshold(50_000)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _scopes.append(recipe)
+    _made.append(cache(scope))
 
 
 def _end_with_parent() -> None:
@@ -135,15 +153,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _perform(part: Part) -> Findings | Raised:
+def _perform(part: Part[R]) -> R | Raised:
     try:
-        return part.find(_scope())
+        return part.find(_made[0]())
     except BacktrailError as error:
         return Raised(type(error), error.args, vars(error))
-
-
-def _scope() -> Scope:
-    here = _scopes[0]
-    if isinstance(here, Recipe):
-        here = _scopes[0] = here.scope()
-    return here

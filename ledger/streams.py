@@ -24,6 +24,16 @@ class Rows(NamedTuple):
     last: int
 
 
+def ids_after(journal: Journal, tx: Transaction, migration: str, after: int, limit: int) -> tuple[int, int] | None:
+    """How many streams of a migration come next after a stream's id, and the id of the last of them; None where there is none."""
+    try:
+        ids = journal.ids(tx, migration, after, limit)
+    except journal.unreadable:
+        rows = rows_after(journal, tx, migration, after, limit)
+        return None if rows is None else (len(rows.heads), rows.last)
+    return (len(ids), ids[-1]) if ids else None
+
+
 def rows_after(journal: Journal, tx: Transaction, migration: str, after: int, limit: int) -> Rows | None:
     """The next streams of a migration after a stream's id; None where there is none."""
     try:

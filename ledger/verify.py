@@ -6,7 +6,6 @@ other, or several share them; what they found is put together in the order of th
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,21 +19,16 @@ from ledger.finding import ASKED, Findings
 from ledger.ledger import Ledger
 from ledger.parts import Asked, Coverage, Lost, Part, Stretch
 from ledger.processes import Opening, Pool, Recipe
-from ledger.streams import FIRST, rows_after
+from ledger.streams import FIRST, ids_after, rows_after
 
-STRETCH = 500
+STRETCH = 1000
 """How many streams are one part."""
 
-SMALL = 4
+SMALL = 2
 """Fewer stretches than this are done sooner than other processes have started."""
 
-Begin = Callable[[Part], Callable[[], Findings]]
+Begin = Callable[[Part[Findings]], Callable[[], Findings]]
 """What begins a part, now or when it is waited for, and gives what waits for it."""
-
-
-def cores() -> int:
-    """How many processes this one may keep busy."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Verifier:
@@ -95,8 +89,7 @@ class Verifier:
         if self._recipe is None or not large:
             yield lambda part: partial(part.find, self.scope)
             return
-        self.scope.ledger.store.close()
-        with Pool(self._recipe, self._jobs) as pool:
+        with Pool(self.scope.ledger.store, self._recipe.scope, self._jobs, mend="verify with --jobs 1") as pool:
             yield pool.begin
 
     def _in_order(self, begin: Begin, stretches: Iterable[Stretch]) -> Iterator[tuple[int, Callable[[], Findings]]]:
@@ -109,6 +102,20 @@ class Verifier:
         yield from begun
 
     def _stretches(self) -> Iterator[Stretch]:
+        return self._all_stretches() if self.scope.whole else self._chosen_stretches()
+
+    def _all_stretches(self) -> Iterator[Stretch]:
+        ledger, after = self.scope.ledger, FIRST
+        while True:
+            with ledger.store.transaction(write=False) as tx:
+                following = ids_after(ledger.journal, tx, self.scope.cls.name, after, STRETCH)
+            if following is None:
+                return
+            count, last = following
+            yield Stretch(after, last, count)
+            after = last
+
+    def _chosen_stretches(self) -> Iterator[Stretch]:
         ledger, after = self.scope.ledger, FIRST
         while True:
             with ledger.store.transaction(write=False) as tx:
@@ -119,7 +126,7 @@ class Verifier:
                 yield Stretch(after, rows.last, len(rows.heads))
             after = rows.last
 
-    def _rest(self) -> list[Part]:
+    def _rest(self) -> list[Part[Findings]]:
         cls = self.scope.cls
         coverage = [Coverage(source) for source in range(len(cls.all_keys()))]
         return [*coverage, Lost(), *(Asked(number) for number in range(len(cls.invariants)))]

@@ -25,8 +25,15 @@ from producer.throttle import batch_size
 from producer.waves import bounds, cut
 
 
-def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool = False) -> Campaign:
+def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool = False, jobs: int = 1) -> Campaign:
     """The campaign that was opened; in a dry run, the one that would be, and nothing is created.
+
+    Args:
+        ledger: where it is opened.
+        found: the migration's code.
+        order: what is to be done.
+        dry_run: whether nothing is to be created.
+        jobs: how many processes look for drift before a large rollback.
 
     Raises:
         UsageError: something is wrong with what was asked for; nothing was changed.
@@ -54,7 +61,7 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
     if order.kind == "rollback":
         refuse_dependents(ledger, found, order, keys)
     if order.kind == "rollback" and order.options.get("on_drift") != "skip":
-        refuse_drift(ledger, found, order, keys)
+        refuse_drift(ledger, found, order, keys, jobs)
     if not dry_run:
         ledger.journal.remember(store, [store.shape(name) for name in found.cls.writes])
     with store.transaction(write=not dry_run) as tx:

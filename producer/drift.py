@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from backtrail.discovery import Found
@@ -12,15 +15,20 @@ from backtrail.keys import parse_key
 from backtrail.stores.base import Difference, Transaction
 from ledger.deleted import not_to_resurrect, told
 from ledger.entry import Head
+from ledger.examine import Scope
 from ledger.history import back, expected, fold
 from ledger.integrity import flaw
 from ledger.journal import in_portions
 from ledger.later import written_later
 from ledger.ledger import Ledger
+from ledger.processes import START, Pool
 from producer.order import Order
 from producer.sources import done_by
 
-PAGE = 1000
+PAGE = 500
+
+LARGE = 2000
+"""Fewer entities than this are looked at sooner than other processes have begun."""
 
 
 class DriftFound(BacktrailError):
@@ -53,20 +61,65 @@ def refuse_dependents(ledger: Ledger, found: Found, order: Order, keys: Sequence
                 )
 
 
-def refuse_drift(ledger: Ledger, found: Found, order: Order, keys: Sequence[str] | None) -> None:
+def refuse_drift(ledger: Ledger, found: Found, order: Order, keys: Sequence[str] | None, jobs: int = 1) -> None:
     """Nothing, where nothing was written since to what would be taken back.
+
+    Args:
+        ledger: where the streams are.
+        found: the migration's code.
+        order: the rollback.
+        keys: the entities; None for all that the order says.
+        jobs: how many processes share the work, if it is enough for that.
 
     Raises:
         DriftFound: something was.
     """
+    scope = Scope(ledger, found, None, code=False)
+    resurrect = bool(order.options.get("resurrect"))
     drifted: dict[str, list[str]] = {}
-    types, resurrect = ledger.store.census(found.cls).types, bool(order.options.get("resurrect"))
-    with ledger.store.transaction(write=False) as tx:
+    with _hands(scope, keys, jobs) as begin, ledger.store.transaction(write=False) as tx:
+        begun: deque[Callable[[], dict[str, list[str]]]] = deque()
         for heads in _chosen(ledger, tx, found, order, keys):
-            for some in in_portions(partial(find_drift, ledger, tx, found, types, resurrect=resurrect), heads):
-                drifted |= some
+            begun.append(begin(Standing(heads, resurrect)))
+            if len(begun) > 2 * jobs:
+                drifted |= begun.popleft()()
+        for of_page in begun:
+            drifted |= of_page()
     if drifted:
         raise DriftFound(drifted)
+
+
+@contextmanager
+def _hands(
+    scope: Scope, keys: Sequence[str] | None, jobs: int
+) -> Iterator[Callable[[Standing], Callable[[], dict[str, list[str]]]]]:
+    """What begins to look at a page, now or when somebody waits for what it finds."""
+    number = len(keys or ())
+    if jobs > 1 and keys is None:
+        with scope.ledger.store.transaction(write=False) as tx:
+            number = scope.ledger.journal.count(tx, scope.cls.name).get("migrated", 0)
+    if jobs < 2 or number < LARGE or START != "fork":
+        yield lambda page: partial(page.find, scope)
+        return
+    with Pool(scope.ledger.store, lambda: scope, jobs, mend="free some") as pool:
+        yield pool.begin
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A page of migrated entities that would be taken back."""
+
+    heads: list[Head]
+    resurrect: bool
+
+    def find(self, scope: Scope) -> dict[str, list[str]]:
+        """Those that cannot go back, and why."""
+        drifted: dict[str, list[str]] = {}
+        with scope.ledger.store.transaction(write=False) as tx:
+            look = partial(find_drift, scope.ledger, tx, scope.found, scope.types, resurrect=self.resurrect)
+            for some in in_portions(look, self.heads):
+                drifted |= some
+        return drifted
 
 
 def find_drift(

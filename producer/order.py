@@ -18,4 +18,4 @@ class Order:
     options: dict[str, Any] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
-    batch_size: int = 400
+    batch_size: int = 500

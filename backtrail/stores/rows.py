@@ -213,11 +213,15 @@ class SqlReading(Transaction):
 
     def joined(self, table: Table, by: Sequence[Column], pairs: Sequence[Cells], alias: str = "t") -> tuple[str, list[Any]]:
         values, parameters = self.values(self.unmarked(by, pairs))
+        return f"{values} {self.join} {table.sql} {alias} ON {self.equal(by, pairs, alias)}", parameters
+
+    def equal(self, by: Sequence[Column], pairs: Sequence[Cells], alias: str) -> str:
+        """The condition that a row's columns equal those of a pair."""
         conditions = []
         for at, column in enumerate(by):
             operator = self.same if any(pair[at + 1] is None for pair in pairs) else "="
             conditions.append(f"{alias}.{self.quote(column.name)} {operator} {self.cast(f'k.column{at + 2}', column)}")
-        return f"{values} {self.join} {table.sql} {alias} ON {' AND '.join(conditions)}", parameters
+        return " AND ".join(conditions)
 
     def unmarked(self, columns: Sequence[Column], rows: Sequence[Cells]) -> Sequence[Cells]:
         """The rows, whose cells after the first are of those columns, as they can be compared in SQL."""

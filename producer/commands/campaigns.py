@@ -11,6 +11,7 @@ import click
 
 from backtrail.errors import UsageError
 from ledger.campaigns import UNFINISHED, Campaign
+from ledger.processes import cores
 from producer import show
 from producer.campaign import open_campaign
 from producer.commands.options import (
@@ -166,7 +167,7 @@ def control(given: Mapping[str, Any]) -> dict[str, Any]:
 def _open(context: Context, found: Any, order: Order, *, watch: bool, dry_run: bool = False) -> None:
     ledger = context.ledger
     try:
-        campaign = open_campaign(ledger, found, order, dry_run=dry_run)
+        campaign = open_campaign(ledger, found, order, dry_run=dry_run, jobs=cores())
     except DriftFound as error:
         if context.json:
             context.print_json({"campaign": None, "state": "refused", "reason": str(error), "drifted": error.drifted})

@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from backtrail.errors import UsageError
-from ledger.verify import Verifier, cores
+from ledger.processes import cores
+from ledger.verify import Verifier
 from producer import checkpoint as checkpoints
 from producer import history as histories
 from producer import show

@@ -39,7 +39,7 @@ def test_defaults():
         "broker_url": None,
         "queue": "bt",
         "concurrency": None,
-        "batch_size": 400,
+        "batch_size": 500,
         "lock_timeout_ms": 300,
         "runtime_dir": None,
         "master_key_file": None,
@@ -74,7 +74,7 @@ def test_precedence(folder: Path, monkeypatch: pytest.MonkeyPatch):
 def test_other_variables_are_not_ours(monkeypatch: pytest.MonkeyPatch):
     """A BACKTRAIL_ variable that is no setting, such as the tests' server, disturbs nobody."""
     monkeypatch.setenv("BACKTRAIL_TEST_POSTGRES_URL", "postgresql://elsewhere/db")
-    assert load() == load(batch_size=400)
+    assert load() == load(batch_size=500)
 
 
 def test_frozen():

@@ -76,6 +76,22 @@ def test_a_page_visits_every_stream_once(engine: Engine) -> None:
     assert keys == [str(at) for at in range(7)]
 
 
+def test_pages_are_full_whatever_stands_between(engine: Engine) -> None:
+    """Whoever takes a short page for the last one is right, also where many streams of others have ids in between."""
+    journal = ready(engine)
+    for run, (name, number) in enumerate((("m", 4), ("n", 25), ("m", 5), ("n", 1), ("m", 1), ("n", 9))):
+        append(engine, *(Entry(Head(name, f"{run}-{at}"), "migrated", FACTS[:1]) for at in range(number)))
+    pages, ids, after = [], [], 0
+    with engine.store.transaction(write=False) as tx:
+        while page := journal.page(tx, "m", after, 3):
+            pages.append([one.key for one in page])
+            ids.append([one.id for one in page])
+            assert journal.ids(tx, "m", after, 3) == ids[-1]
+            after = page[-1].id or 0
+        assert journal.ids(tx, "m", after, 3) == []
+    assert pages == [["0-0", "0-1", "0-2"], ["0-3", "2-0", "2-1"], ["2-2", "2-3", "2-4"], ["4-0"]]
+
+
 @pytest.mark.parametrize("known", [False, True], ids=["new stream", "known stream"])
 def test_of_two_that_append_at_once_one_must_try_again(postgres: str, known: bool) -> None:
     """Two connections that have seen the same head cannot both append: the second is told to retry, and nothing of it stays."""

@@ -91,7 +91,10 @@ class PostgresTransaction(SqlTransaction):
         # As lines of COPY: each is nearly an image already, and no cell of it becomes an object of its own.
         if not pairs:
             return
-        sql, parameters = self.joined(table, table.key_columns, pairs)
+        by = table.key_columns
+        values, parameters = self.values(self.unmarked(by, pairs))
+        # One by one, by the key's index: without statistics, as of tables that a migration fills, all of the table would be read for each batch.
+        sql = f"{values} CROSS JOIN LATERAL (SELECT * FROM {table.sql} r WHERE {self.equal(by, pairs, 'r')} OFFSET 0) t"
         columns = ", ".join(column.read(f"t.{self.quote(column.name)}") for column in table.columns)
         clause = f" {self.lock_clause}" if lock and table.lockable else ""
         shape, key = table.shape, image_key(table)
