@@ -140,6 +140,9 @@ _made: list[Callable[[], Scope]] = []
 
 def _begin(scope: Callable[[], Scope]) -> None:
     os.dup2(2, 1)  # what an author's file prints is no part of the document on standard output
+    # Anew: a thread that shows progress may have been writing when this process was forked, and would hold their locks here for ever.
+    stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115 -- open to the end
+    sys.stdout = sys.stderr = stderr
     gc.freeze()  # what was there before is not looked through again and again
     gc.set_threshold(50_000)
     threading.Thread(target=_end_with_parent, daemon=True).start()

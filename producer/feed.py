@@ -27,7 +27,7 @@ from producer.queue import Queue
 
 log = logging.getLogger(__name__)
 
-IDLE_S = 0.25
+IDLE_S = 0.1
 """How long the feeder rests when there is nothing to feed."""
 
 PRESENCE_S = 4.0
@@ -74,7 +74,7 @@ class Companion:
                 log.warning("the feeder waits: %s", error)
                 self.stop.wait(1.0)
                 seen -= 1.0
-            rest = IDLE_S / 5 if busy else IDLE_S
+            rest = IDLE_S / 2 if busy else IDLE_S
             seen -= rest
             self.stop.wait(rest)
         self._leave()

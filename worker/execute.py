@@ -357,6 +357,7 @@ class Attempt:
                 if job is None or savepoint is None:
                     raise
                 retries -= 1
+                self.work.portion.refused(whole=False)
                 job.fail_late(self.begin, failure)
                 jobs.remove(job)
         return []

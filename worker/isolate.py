@@ -109,6 +109,7 @@ class Isolation:
                 self.once(keys, failures, finish=finish, ordered=ordered)
             except Rejected as rejected:
                 failures |= rejected.failures
+                self.work.portion.refused(whole=True)
             except RecallsPending as pending:
                 self.fetch(pending)
             except TooLong:
@@ -127,6 +128,7 @@ class Isolation:
                     overtaken |= newer
                     continue
                 _demand_going_on(left, failure, self.tally)
+                self.work.portion.refused(whole=True)
                 blamed = _blamed(failure, left, ordered=ordered) if named < NAMED or len(left) < 2 else None
                 if blamed is not None:
                     failures[blamed] = failure

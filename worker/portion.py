@@ -11,6 +11,12 @@ HOLD_S = 0.4
 OPEN_S = 1.0
 """How long a transaction should last where what it reads stays free: hardly half of it is left for locks, after reading and deciding."""
 
+WHOLE = 4
+"""How much more it costs to do a whole transaction once more than its writes alone."""
+
+FEWEST = 25
+"""Fewer entities than this are not worth a transaction because somebody is refused now and then."""
+
 FIRST = 50
 """How many entities of a campaign a process takes at first, when it does not know how long they take."""
 
@@ -31,6 +37,7 @@ class Portion:
         self._clock = clock
         self._limit = FIRST
         self._since: float | None = None
+        self._again = 0
 
     def of(self, number: int) -> int:
         """How many of so many entities to take at once."""
@@ -51,12 +58,20 @@ class Portion:
             self._limit = max(1, decided // 2)
             raise TooLong(decided)
 
+    def refused(self, *, whole: bool) -> None:
+        """Nothing; the database would not have an entity, and the others of the transaction are done once more: all that was done, or its writes."""
+        self._again += WHOLE if whole else 1
+
     def end(self, number: int) -> None:
         """Nothing; the transaction was committed, with so many entities, and the next one may be larger or has to be smaller."""
         if self._since is None or number == 0:
             return
         took, self._since = self._clock() - self._since, None
+        again, self._again = self._again, 0
         if took > self.hold_s:
             self._limit = max(1, int(number * self.hold_s / took))
+        elif again:
+            # Whoever is refused makes all others of the transaction wait: where that is many, it shall be fewer others.
+            self._limit = min(self._limit, max(FEWEST, number // again))
         elif number >= self._limit and took < self.hold_s / 2:
             self._limit = 2 * number

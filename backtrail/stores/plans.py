@@ -19,7 +19,10 @@ from backtrail.values import Opaque
 
 NUL = "\0"
 
-WAYS = 2000
+FORMS = 200
+"""How many forms are remembered at the most: an author may leave out other columns in each row."""
+
+WAYS = 500
 """How many combinations of classes a form remembers at the most."""
 
 Encode = Callable[[Any], Any]
@@ -139,6 +142,8 @@ class Planner:
     def _form(self, name: str, names: tuple[str, ...]) -> Form:
         form = self._forms.get((name, names))
         if form is None:
+            if len(self._forms) >= FORMS:
+                self._forms.clear()
             form = self._forms[name, names] = Form(self._table(name), names)
         return form
 

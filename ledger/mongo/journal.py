@@ -19,6 +19,7 @@ from ledger.event import Event
 from ledger.journal import Journal, chunks, load_shape
 from ledger.mongo.bodies import INLINE, packed, remove, size_of, unpack
 from ledger.mongo.collections import Document, Documents, database_of, first_of, session_of, span, spans, take_ids, whole
+from ledger.streams import FIRST
 
 MAX_BYTES = 128 * 1024 * 1024
 """As many bytes of events are read at once, unless one stream alone has more."""
@@ -35,11 +36,10 @@ class MongoJournal(Journal):
     # -- heads ----------------------------------------------------------------------------------------------------
 
     def _places(self, tx: Transaction, migration: str, places: Sequence[str], states: Sequence[str] | None) -> Iterable[str]:
-        where = {
-            "migration": migration,
-            "key": {"$in": list(places)},
-            **({} if states is None else {"state": {"$in": list(states)}}),
-        }
+        where: Document = {"migration": migration, "key": {"$in": list(places)}}
+        if states is not None:
+            # Whoever asks for states takes it that pages visit the stream. They go by ids, of which somebody may have made something else.
+            where |= {"state": {"$in": list(states)}, "_id": {"$gt": FIRST}}
         return (str(one["key"]) for one in _streams(tx).find(where, {"_id": 0, "key": 1}, session=session_of(tx)))
 
     def _heads(self, tx: Transaction, migration: str, places: Sequence[str], *, lock: bool) -> Iterable[Head]:

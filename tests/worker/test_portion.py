@@ -53,6 +53,28 @@ def test_after_a_slow_transaction_the_next_has_fewer() -> None:
     assert portion.of(200) == 1
 
 
+def test_where_many_are_refused_there_are_fewer_others() -> None:
+    """So many that about one of them is refused; all work again counts four times; and more again while nobody is."""
+    portion, clock = timed()
+    spend(portion, clock, 400, 0.1)
+    assert portion.of(400) == 400
+    for _ in range(5):
+        portion.refused(whole=False)
+    spend(portion, clock, 400, 0.1)
+    assert portion.of(400) == 80
+    portion.refused(whole=False)
+    spend(portion, clock, 80, 0.1)
+    assert portion.of(400) == 80
+    portion.refused(whole=True)
+    spend(portion, clock, 80, 0.1)
+    assert portion.of(400) == 25
+    sizes = []
+    for _ in range(5):
+        sizes.append(portion.of(400))
+        spend(portion, clock, sizes[-1], 0.1)
+    assert sizes == [25, 50, 100, 200, 400]
+
+
 def test_it_grows_again() -> None:
     """Twice as many after each quick transaction of full size, and not after one of a few."""
     portion, clock = timed()
