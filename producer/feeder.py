@@ -6,6 +6,7 @@ A crash between publishing and marking gives a message twice, never none.
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,8 +40,12 @@ A_PROCESS = 6
 PAGE = 5_000
 """How many keys are paged at once."""
 
-REFUSED_MS = 5_000
-"""After how long a batch that a worker would not have, for its code was another, is sent again, perhaps to another worker."""
+REFUSED_MS = (3_000, 7_000)
+"""After how long a batch that a worker would not have, for its code was another, is sent again, perhaps to another worker: between these.
+
+Another time each time: Redis gives a message to whoever has waited longest, and workers ask anew every second. After the same time again and
+again, it would be the same one that has.
+"""
 
 RESEND_MS = 120_000
 """After how long without an end a batch is sent again: its message may be lost, and a second one does no harm."""
@@ -75,6 +80,7 @@ class Feeder:
         self._lost = False
         self._codes = Codes()
         self._back_until = 0.0
+        self._refused_ms = REFUSED_MS[0]
 
     @property
     def refuses(self) -> dict[str, str]:
@@ -249,13 +255,14 @@ class Feeder:
             return
         with self.ledger.store.transaction(write=False) as tx:
             # Only what was given back waits for another worker; what was lost is sent again whatever was noted about it.
-            before = milliseconds(tx) - REFUSED_MS if "ready" in states else None
+            before = milliseconds(tx) - self._refused_ms if "ready" in states else None
             batches = self.ledger.campaigns.unfinished(
                 tx, campaign.id, states, limit, refused_before=before, up_to_wave=wave_of(campaign)
             )
         if batches:
             self._publish(campaign, batches)
             self._throttle.spent(campaign, len(batches))
+            self._refused_ms = random.randint(*REFUSED_MS)  # noqa: S311 -- no secret
 
     def _publish(self, campaign: Campaign, batches: list[Batch]) -> None:
         reach("feeder.before-publish")
