@@ -54,10 +54,10 @@ class Mongo:
         step({"_id": {"$gte": first, "$lte": last}, owner: {"$ne": None}})
 
     def sessions(self, where: Document) -> None:
-        self.raw["entries"].insert_many([_entry(session) for session in self.raw["session_insights"].find(where)], ordered=False)
+        self._insert(self.raw["entries"], [_entry(session) for session in self.raw["session_insights"].find(where)])
 
     def goals(self, where: Document) -> None:
-        self.plain["destinations"].insert_many([destination(goal) for goal in self.plain["goals"].find(where)], ordered=False)
+        self._insert(self.plain["destinations"], [destination(goal) for goal in self.plain["goals"].find(where)])
 
     def relationships(self, where: Document) -> None:
         found = self.plain["coaching_relationships"].find(where, dict.fromkeys(RELATIONSHIP, 1))
@@ -77,6 +77,11 @@ class Mongo:
             for profile in profiles
         )
         self._update("profiles", new)
+
+    def _insert(self, collection: Any, documents: list[Any]) -> None:
+        # A part may be of documents alone that belong to nobody.
+        if documents:
+            collection.insert_many(documents, ordered=False)
 
     def _update(self, collection: str, changes: Iterable[tuple[Any, Document]]) -> None:
         alike: dict[bytes, tuple[Document, list[Any]]] = defaultdict(lambda: ({}, []))
