@@ -23,11 +23,13 @@ FILE = "backtrail.toml"
 PREFIX = "BACKTRAIL_"
 
 
-@dataclass(frozen=True, repr=False)
 class Secret:
-    """A text that is not shown by accident."""
+    """A text that is not shown by accident: no dataclass, whose fields `asdict` would tell."""
 
-    _text: str
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
 
     def reveal(self) -> str:
         """The text itself."""
@@ -87,7 +89,10 @@ def _or_off(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _path(value: Any) -> Path:
-    return Path(value if isinstance(value, Path) else _text(value)).expanduser().absolute()
+    try:
+        return Path(value if isinstance(value, Path) else _text(value)).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("begins with the home of a user who is not known") from None
 
 
 def _secret(value: Any) -> Secret:

@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from ledger.examine import Scope
 from ledger.ledger import Ledger
 from ledger.parts import Part
 
+P = TypeVar("P")
 R = TypeVar("R")
 
 START = "fork" if sys.platform == "linux" else "spawn"
@@ -121,6 +123,18 @@ class Pool:
             return outcome
 
         return result
+
+
+def in_order(begin: Callable[[P], Callable[[], R]], parts: Iterable[P], jobs: int) -> Iterator[tuple[P, R]]:
+    """Each part, in their order, with what it found; as many are begun ahead as keep so many processes busy."""
+    begun: deque[tuple[P, Callable[[], R]]] = deque()
+    for part in parts:
+        begun.append((part, begin(part)))
+        if len(begun) > 2 * jobs:
+            done, found = begun.popleft()
+            yield done, found()
+    for part, found in begun:
+        yield part, found()
 
 
 @contextmanager

@@ -6,19 +6,19 @@ other, or several share them; what they found is put together in the order of th
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice
 from typing import Any
 
 from backtrail.discovery import Found
+from backtrail.stores.base import Transaction
 from ledger.examine import Scope
 from ledger.finding import ASKED, Findings
 from ledger.ledger import Ledger
 from ledger.parts import Asked, Coverage, Lost, Part, Stretch
-from ledger.processes import Opening, Pool, Recipe
+from ledger.processes import Opening, Pool, Recipe, in_order
 from ledger.streams import FIRST, ids_after, rows_after
 
 STRETCH = 1000
@@ -74,11 +74,11 @@ class Verifier:
         with self._hands(len(first) == SMALL) as begin:
             # Begun first, where there are several processes: one of them may need as long as all of the stretches.
             rest = [begin(part) for part in self._rest()]
-            for count, found in self._in_order(begin, chain(first, stretches)):
-                findings.add(found())
-                progress(count)
-            for found in rest:
-                findings.add(found())
+            for stretch, found in in_order(begin, chain(first, stretches), self._jobs):
+                findings.add(found)
+                progress(stretch.count)
+            for waiting in rest:
+                findings.add(waiting())
         if not self.scope.code:
             for name in ASKED:
                 findings[name].note = "not asked"
@@ -92,39 +92,27 @@ class Verifier:
         with Pool(self.scope.ledger.store, self._recipe.scope, self._jobs, mend="verify with --jobs 1") as pool:
             yield pool.begin
 
-    def _in_order(self, begin: Begin, stretches: Iterable[Stretch]) -> Iterator[tuple[int, Callable[[], Findings]]]:
-        """Each stretch's number of streams with what waits for it; as many are begun ahead as keep all processes busy."""
-        begun: deque[tuple[int, Callable[[], Findings]]] = deque()
-        for stretch in stretches:
-            begun.append((stretch.count, begin(stretch)))
-            if len(begun) > 2 * self._jobs:
-                yield begun.popleft()
-        yield from begun
-
     def _stretches(self) -> Iterator[Stretch]:
-        return self._all_stretches() if self.scope.whole else self._chosen_stretches()
-
-    def _all_stretches(self) -> Iterator[Stretch]:
-        ledger, after = self.scope.ledger, FIRST
+        after = FIRST
         while True:
-            with ledger.store.transaction(write=False) as tx:
-                following = ids_after(ledger.journal, tx, self.scope.cls.name, after, STRETCH)
-            if following is None:
+            with self.scope.ledger.store.transaction(write=False) as tx:
+                stretch, wanted = self._following(tx, after)
+            if stretch is None:
                 return
-            count, last = following
-            yield Stretch(after, last, count)
-            after = last
+            if wanted:
+                yield stretch
+            after = stretch.until
 
-    def _chosen_stretches(self) -> Iterator[Stretch]:
-        ledger, after = self.scope.ledger, FIRST
-        while True:
-            with ledger.store.transaction(write=False) as tx:
-                rows = rows_after(ledger.journal, tx, self.scope.cls.name, after, STRETCH)
-            if rows is None:
-                return
-            if rows.unreadable or self.scope.heads(rows.heads):
-                yield Stretch(after, rows.last, len(rows.heads))
-            after = rows.last
+    def _following(self, tx: Transaction, after: int) -> tuple[Stretch | None, bool]:
+        """The next stretch, None where there is none, and whether somebody in it is looked at."""
+        journal, name = self.scope.ledger.journal, self.scope.cls.name
+        if self.scope.whole:
+            ids = ids_after(journal, tx, name, after, STRETCH)
+            return None if ids is None else Stretch(after, ids[1], ids[0]), True
+        rows = rows_after(journal, tx, name, after, STRETCH)
+        if rows is None:
+            return None, False
+        return Stretch(after, rows.last, len(rows.heads)), bool(rows.unreadable or self.scope.heads(rows.heads))
 
     def _rest(self) -> list[Part[Findings]]:
         cls = self.scope.cls

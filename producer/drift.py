@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from ledger.integrity import flaw
 from ledger.journal import in_portions
 from ledger.later import written_later
 from ledger.ledger import Ledger
-from ledger.processes import START, Pool
+from ledger.processes import START, Pool, in_order
 from producer.order import Order
 from producer.sources import done_by
 
@@ -78,13 +77,9 @@ def refuse_drift(ledger: Ledger, found: Found, order: Order, keys: Sequence[str]
     resurrect = bool(order.options.get("resurrect"))
     drifted: dict[str, list[str]] = {}
     with _hands(scope, keys, jobs) as begin, ledger.store.transaction(write=False) as tx:
-        begun: deque[Callable[[], dict[str, list[str]]]] = deque()
-        for heads in _chosen(ledger, tx, found, order, keys):
-            begun.append(begin(Standing(heads, resurrect)))
-            if len(begun) > 2 * jobs:
-                drifted |= begun.popleft()()
-        for of_page in begun:
-            drifted |= of_page()
+        pages = (Standing(heads, resurrect) for heads in _chosen(ledger, tx, found, order, keys))
+        for _, of_page in in_order(begin, pages, jobs):
+            drifted |= of_page
     if drifted:
         raise DriftFound(drifted)
 

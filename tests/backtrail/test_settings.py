@@ -279,5 +279,5 @@ def test_the_key_of_the_titles_is_never_shown(folder: Path, monkeypatch: pytest.
     settings = load(titles_url="https://h/v1")
     assert settings.titles_key is not None
     assert settings.titles_key.reveal() == "s3cret"
-    for text in (repr(settings), str(settings), str(vars(settings)), f"{settings.titles_key}"):
+    for text in (repr(settings), str(settings), str(vars(settings)), str(asdict(settings)), f"{settings.titles_key}"):
         assert "s3cret" not in text

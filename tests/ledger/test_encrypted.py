@@ -232,6 +232,17 @@ def test_nobody_reads_an_encrypted_ledger(sealed: Engine, columns: tuple[str, ..
     assert len(subjects) == (2 if columns[0] == "team" else 3), "a key for each person, who is named by the first column"
 
 
+def titling(engine: Engine, title: Any) -> Any:
+    """A migration that makes a person of each user, called by a title that is recalled."""
+
+    def migrate(user: Any) -> None:
+        row = user.one("users")
+        user.create("people", {engine.id: row[engine.id], "name": user.recall("title", title, row["name"])})
+
+    keys = Keys("users", "team", "email")
+    return migration(migrate, keys=keys, reads=(Rows("users", by=("team", "email")),), writes=("people",))
+
+
 def test_recalls_of_one_person_at_once_are_paid_once(sealed: Engine) -> None:
     """Each seals its result with the person's key, which neither finds yet: one of them tries again to store, and no call is made twice."""
     asked: list[str] = []
@@ -243,12 +254,7 @@ def test_recalls_of_one_person_at_once_are_paid_once(sealed: Engine) -> None:
             together.wait(10)
         return name.upper()
 
-    def migrate(user: Any) -> None:
-        row = user.one("users")
-        user.create("people", {sealed.id: row[sealed.id], "name": user.recall("title", title, row["name"])})
-
-    keys = Keys("users", "team", "email")
-    cls = migration(migrate, keys=keys, reads=(Rows("users", by=("team", "email")),), writes=("people",))
+    cls = titling(sealed, title)
     end = sealed.migrate(cls, only=['["red","ann@canary.example"]', '["red","bob@canary.example"]'])
     assert end["migrated"] == 2
     assert not together.broken, "they were asked side by side"
@@ -270,12 +276,7 @@ def test_what_is_recalled_on_the_spot_is_sealed_too(sealed: Engine, monkeypatch:
     def title(name: str) -> str:
         return name.upper()
 
-    def migrate(user: Any) -> None:
-        row = user.one("users")
-        user.create("people", {sealed.id: row[sealed.id], "name": user.recall("title", title, row["name"])})
-
-    keys = Keys("users", "team", "email")
-    cls = migration(migrate, keys=keys, reads=(Rows("users", by=("team", "email")),), writes=("people",))
+    cls = titling(sealed, title)
     number = sealed.migrate(cls)["migrated"]
     assert 0 < len(made) < number
     assert len(tables(sealed)["recalls"]) == number
