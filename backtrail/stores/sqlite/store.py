@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -14,6 +17,7 @@ from backtrail.stores.sql import SqlStore
 from backtrail.stores.sqlite.catalog import reflect, table_names
 from backtrail.stores.sqlite.connection import begin_to_write, demand_utf8
 from backtrail.stores.sqlite.errors import translated
+from backtrail.stores.sqlite.log import WriteAheadLog
 from backtrail.stores.sqlite.transaction import SqliteTransaction
 from backtrail.stores.sqlite.values import affinity
 from backtrail.stores.tables import Column, Table
@@ -52,6 +56,21 @@ class SqliteStore(SqlStore):
         if path is None:
             raise UnsuitableDatabase("a SQLite database in memory belongs to one process: name a file, as in sqlite:///app.db")
         return engine
+
+    @contextlib.contextmanager
+    def transaction(self, *, write: bool = True) -> Iterator[SqlTransaction]:
+        with super().transaction(write=write) as tx:
+            yield tx
+        if write and self._log.large():
+            try:
+                with contextlib.closing(self.engine.raw_connection()) as pooled:
+                    self._log.shorten(pooled.driver_connection)
+            except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
+                raise self.translate(error) from error
+
+    @cached_property
+    def _log(self) -> WriteAheadLog:
+        return WriteAheadLog(self.engine.url.database or "")
 
     def _options(self, write: bool) -> dict[str, Any]:
         return {"backtrail_write": write}
