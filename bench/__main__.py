@@ -25,10 +25,10 @@ from bench.measures import MEASURES
 from bench.report import NAMES, Samples, text
 from bench.run import Run
 from bench.unified.workload import UnifiedProfile
-from bench.workload import Workload
+from bench.workload import Compared
 
 RESULTS = Path(__file__).parent / "results"
-WORKLOADS: dict[str, type[Workload]] = {
+WORKLOADS: dict[str, type[Compared]] = {
     "postgresql": UnifiedProfile,
     "sqlite": UnifiedProfile,
     "mongodb": CoachingRedesign,

@@ -32,6 +32,7 @@ class Run:
 
     database: Database
     workload: Workload
+    """`Compared`, but for (k)."""
     users: int
     naive_users: tuple[int, ...]
     sizes: tuple[int, int]

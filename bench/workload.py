@@ -27,38 +27,43 @@ class Shape:
 
 
 class Workload(ABC):
-    """One migration."""
+    """One migration, and its data."""
 
     name: str
     source: str
     """Its code, as commands take it."""
     old: Sequence[Shape]
     """What a rollback gives back."""
-    new: Sequence[Shape]
-    """What is the same whoever migrates."""
-    loose: Sequence[Shape] = ()
-    """What also the database alone can make the same."""
     created: Sequence[str]
     """Tables that are empty before, and after a rollback."""
-    naive: str = ""
-    """The module with a task for each user."""
 
     @abstractmethod
     def fill(self, url: str, users: int) -> None:
         """Fills an empty database with the data of so many users."""
 
+
+class Compared(Workload):
+    """One that others can do too."""
+
+    new: Sequence[Shape]
+    """What is the same whoever migrates."""
+    loose: Sequence[Shape]
+    """What also the database alone can make the same."""
+    naive: str
+    """The module with a task for each user."""
+
     @abstractmethod
     def keys(self, database: Database, url: str) -> list[Any]:
         """The users in the order of their keys."""
 
+    @abstractmethod
     def spoil(self, database: Database, url: str, keys: Sequence[Any]) -> int:
         """How many of these users can no longer be migrated: the database refuses what they would get."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_based(self, url: str) -> None:
         """All users are migrated, by the database alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def connect(self) -> Connect:
         """What opens the bulk script's connection; it can be pickled."""
-        raise NotImplementedError

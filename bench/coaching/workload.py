@@ -12,7 +12,7 @@ from backtrail.catalog.coaching_redesign import sample
 from bench.coaching import bulk, set_based
 from bench.database import Database
 from bench.script import Connect
-from bench.workload import Shape, Workload
+from bench.workload import Compared, Shape
 
 OWNERS = {
     "entries": "client_user_id",
@@ -23,7 +23,7 @@ OWNERS = {
 READ = {"session_insights": "client_user_id", "goals": "user_id"}
 
 
-class CoachingRedesign(Workload):
+class CoachingRedesign(Compared):
     """The sample's users."""
 
     name = "coaching-redesign"

@@ -9,7 +9,6 @@ from typing import Any
 import sqlalchemy as sa
 from pymongo import MongoClient
 
-from bench.database import Database
 from bench.workload import Shape, Workload
 
 BEFORE = 40
@@ -49,7 +48,6 @@ class Giant(Workload):
         self.source = f"{HERE / ('documents.py' if documents else 'sql.py')}:Postings"
         columns = () if documents else COLUMNS
         self.old = (Shape("accounts", () if documents else ("id",)), Shape("lines", columns))
-        self.new = (Shape("postings", columns, "account_id"),)
 
     def fill(self, url: str, users: int) -> None:
         if self.documents:
@@ -77,9 +75,6 @@ class Giant(Workload):
             for _ in range(self.many if account == self.large else FEW):
                 number += 1
                 yield {"id": number, "account_id": account, "amount": number * 37 % 1000, "purpose": f"rent of month {number}"}
-
-    def keys(self, database: Database, url: str) -> list[Any]:
-        return database.values(url, "accounts", "_id" if self.documents else "id")
 
 
 def _chunks(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -14,7 +14,7 @@ from bench.database import Database
 from bench.script import Connect
 from bench.sql import SqlDatabase
 from bench.unified import bulk, set_postgres, set_sqlite
-from bench.workload import Shape, Workload
+from bench.workload import Compared, Shape
 
 OLD = sample.old_tables.sorted_tables
 NEW = {"unified_profiles": PROFILE_COLUMNS, "context_intents": INTENT_COLUMNS}
@@ -26,7 +26,7 @@ def _columns(table: str, *but: str) -> tuple[str, ...]:
     return tuple(name for name in NEW[table] if name not in but)
 
 
-class UnifiedProfile(Workload):
+class UnifiedProfile(Compared):
     """The sample's users."""
 
     name = "unified-profile"
