@@ -121,6 +121,9 @@ class Isolation:
                 self._halves(keys, failures, finish=finish)
                 return
             except Quarantine as failure:
+                if not self.work.caution.keeps_savepoints:
+                    self.work.caution.refused()
+                    continue
                 # The database refused the whole, and did not always say whom it means: perhaps only at the commit.
                 left = [key for key in keys if key not in failures]
                 if newer := self.overtaken(left) - overtaken:

@@ -31,6 +31,7 @@ class SqliteStore(SqlStore):
 
     kind = "sqlite"
     one_writer = True
+    dear_savepoints = True
     driver_errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
 
     def _make_engine(self) -> Engine:
