@@ -106,7 +106,7 @@ class Isolation:
         named = 0
         while True:
             try:
-                self.once(keys, failures, finish=finish, ordered=ordered)
+                self._cautiously(keys, failures, finish=finish, ordered=ordered)
             except Rejected as rejected:
                 failures |= rejected.failures
                 self.work.portion.refused(whole=True)
@@ -121,9 +121,6 @@ class Isolation:
                 self._halves(keys, failures, finish=finish)
                 return
             except Quarantine as failure:
-                if not self.work.caution.keeps_savepoints:
-                    self.work.caution.refused()
-                    continue
                 # The database refused the whole, and did not always say whom it means: perhaps only at the commit.
                 left = [key for key in keys if key not in failures]
                 if newer := self.overtaken(left) - overtaken:
@@ -145,6 +142,16 @@ class Isolation:
                     ordered = True
             else:
                 return
+
+    def _cautiously(self, keys: list[str], failures: dict[str, Quarantine], *, finish: bool, ordered: bool) -> None:
+        """`once`; and where somebody was refused and there was no savepoint to come back to, once more with one."""
+        try:
+            self.once(keys, failures, finish=finish, ordered=ordered)
+        except Quarantine:
+            if self.work.caution.keeps_savepoints:
+                raise
+            self.work.caution.refused()
+            self.once(keys, failures, finish=finish, ordered=ordered)
 
     def _halves(self, keys: list[str], failures: dict[str, Quarantine], *, finish: bool) -> None:
         half = len(keys) // 2

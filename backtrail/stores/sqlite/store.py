@@ -23,6 +23,12 @@ from backtrail.stores.sqlite.values import affinity
 from backtrail.stores.tables import Column, Table
 from backtrail.stores.writing import SqlTransaction
 
+CACHE_KB = 8000
+"""How much of the file a connection keeps in memory, so that what a transaction writes is there when it is read back.
+
+New ids come in no order: each of a batch's rows is on a page of the index of its own. In SQLite's own 2 MB they would make room for each other.
+"""
+
 KEY_TYPES = {"integer": "int", "real": "number", "text": "text", "blob": "bytes"}
 
 
@@ -37,12 +43,15 @@ class SqliteStore(SqlStore):
     def _make_engine(self) -> Engine:
         path = make_url(self.url).database
         timeout = max(self.lock_timeout_ms / 1000, 20)
-        engine = sa.create_engine(self.url, poolclass=sa.pool.QueuePool, pool_size=2, connect_args={"timeout": timeout})
+        # The one that was used last: each has a cache of its own.
+        pool = {"poolclass": sa.pool.QueuePool, "pool_size": 2, "pool_use_lifo": True}
+        engine = sa.create_engine(self.url, connect_args={"timeout": timeout}, **pool)
 
         @sa.event.listens_for(engine, "connect")
         def _connected(raw: sqlite3.Connection, _record: Any) -> None:
             raw.isolation_level = None  # the driver's own BEGIN comes late and not before reads: ours does
             raw.execute("PRAGMA foreign_keys = ON")
+            raw.execute(f"PRAGMA cache_size = -{CACHE_KB}")
             demand_utf8(raw)
 
         @sa.event.listens_for(engine, "begin")
