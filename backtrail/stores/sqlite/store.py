@@ -23,7 +23,7 @@ from backtrail.stores.sqlite.values import affinity
 from backtrail.stores.tables import Column, Table
 from backtrail.stores.writing import SqlTransaction
 
-CACHE_KB = 8000
+CACHE_KB = 5000
 """How much of the file a connection keeps in memory, so that what a transaction writes is there when it is read back.
 
 New ids come in no order: each of a batch's rows is on a page of the index of its own. In SQLite's own 2 MB they would make room for each other.
