@@ -27,11 +27,11 @@ demo: $(READY) ## the main job on sample data, with nothing running beforehand
 	$(BIN)/backtrail demo
 
 test: $(READY) ## the tests, or TESTS=tests/ledger, against real servers that they start
-	@# Four at a time, also on two cores: much of a test is waiting for processes and servers.
-	$(BIN)/python -m pytest -n 4 --dist worksteal $(TESTS)
+	@# Three at a time, also on two cores: much of a test is waiting for processes and servers.
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(TESTS)
 
 long: $(READY) ## the tests that take longer; CI runs them too
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m long $(TESTS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m long $(TESTS)
 
 lint: $(READY) ## style, format and strict types
 	$(BIN)/ruff check .

