@@ -147,8 +147,9 @@ class Isolation:
         """`once`; and where somebody was refused and there was no savepoint to come back to, once more with one."""
         try:
             self.once(keys, failures, finish=finish, ordered=ordered)
-        except Quarantine:
-            if self.work.caution.keeps_savepoints:
+        except Quarantine as failure:
+            # Where the database did not say whom it refused, or changes are made one by one, a savepoint would not have helped.
+            if self.work.caution.keeps_savepoints or failure.refused is None or ordered:
                 raise
             self.work.caution.refused()
             self.once(keys, failures, finish=finish, ordered=ordered)

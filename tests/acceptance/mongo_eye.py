@@ -98,7 +98,7 @@ class MongoEye(Eye):
         # A transaction that has written the document, which nobody else can as long as it is open, and then thinks better of it.
         with self.data.client.start_session() as session:
             session.start_transaction()
-            self.data[f"{prefix}_users"].update_one({"_id": number}, {"$set": {"score": 1}}, session=session)
+            self.data[f"{prefix}_users"].update_one({"_id": number}, {"$set": {"held": True}}, session=session)
             timer = threading.Timer(seconds, session.abort_transaction)
             timer.start()
             yield
