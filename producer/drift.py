@@ -45,19 +45,26 @@ def refuse_dependents(ledger: Ledger, found: Found, order: Order, keys: Sequence
     """Nothing, where no migration that requires this one stands on what would be taken back."""
     with ledger.store.transaction(write=False) as tx:
         opened = ledger.campaigns.all(tx)
-        dependents = {one.migration: one for one in opened if found.name in one.options.get("requires", ())}
-        for name, campaign in dependents.items():
-            standing = 0
-            if found.name in campaign.options["requires_each"]:
-                for heads in _chosen(ledger, tx, found, order, keys):
-                    others = ledger.journal.heads(tx, name, [head.key for head in heads], lock=False)
-                    standing += sum(head.state == "migrated" for head in others.values())
-            else:
-                standing = ledger.journal.count(tx, name).get("migrated", 0)
-            if standing:
-                raise UsageError(
-                    f"{name} requires {found.name}, and {standing} entities of it are migrated: `backtrail rollback {name}` comes first"
-                )
+    dependents = {one.migration: one for one in opened if found.name in one.options.get("requires", ())}
+    for name, campaign in dependents.items():
+        each = found.name in campaign.options["requires_each"]
+        if standing := _standing(ledger, name, _chosen(ledger, found, order, keys) if each else None):
+            raise UsageError(
+                f"{name} requires {found.name}, and {standing} entities of it are migrated: `backtrail rollback {name}` comes first"
+            )
+
+
+def _standing(ledger: Ledger, name: str, pages: Iterable[list[Head]] | None) -> int:
+    """How many of these entities, None for all, are migrated by this migration."""
+    if pages is None:
+        with ledger.store.transaction(write=False) as tx:
+            return ledger.journal.count(tx, name).get("migrated", 0)
+    number = 0
+    for heads in pages:
+        with ledger.store.transaction(write=False) as tx:
+            others = ledger.journal.heads(tx, name, [head.key for head in heads], lock=False)
+        number += sum(head.state == "migrated" for head in others.values())
+    return number
 
 
 def refuse_drift(ledger: Ledger, found: Found, order: Order, keys: Sequence[str] | None, jobs: int = 1) -> None:
@@ -76,8 +83,8 @@ def refuse_drift(ledger: Ledger, found: Found, order: Order, keys: Sequence[str]
     scope = Scope(ledger, found, None, code=False)
     resurrect = bool(order.options.get("resurrect"))
     drifted: dict[str, list[str]] = {}
-    with _hands(scope, keys, jobs) as begin, ledger.store.transaction(write=False) as tx:
-        pages = (Standing(heads, resurrect) for heads in _chosen(ledger, tx, found, order, keys))
+    with _hands(scope, keys, jobs) as begin:
+        pages = (Standing(heads, resurrect) for heads in _chosen(ledger, found, order, keys))
         for _, of_page in in_order(begin, pages, jobs):
             drifted |= of_page
     if drifted:
@@ -164,17 +171,31 @@ def _became(one: Difference) -> str:
     return f"{one.expected!r} became {one.found!r}"
 
 
-def _chosen(ledger: Ledger, tx: Transaction, found: Found, order: Order, keys: Sequence[str] | None) -> Iterable[list[Head]]:
-    """The migrated entities that the rollback would take back, in pages."""
+def _chosen(ledger: Ledger, found: Found, order: Order, keys: Sequence[str] | None) -> Iterator[list[Head]]:
+    """The migrated entities that the rollback would take back, in pages.
+
+    Each page is read in a transaction of its own, which is over when it is handed out: whoever looks at it opens another, and where readers
+    and writers lock the whole file, a writer who waits for the first would let nobody begin the second.
+    """
+    for heads in _pages(ledger, found, keys):
+        migrated = [head for head in heads if head.state == "migrated"]
+        if keys is None and (other := order.options.get("campaign")) is not None:
+            with ledger.store.transaction(write=False) as tx:
+                own = done_by(ledger, tx, int(other), migrated)
+            migrated = [head for head in migrated if head.id in own]
+        yield migrated
+
+
+def _pages(ledger: Ledger, found: Found, keys: Sequence[str] | None) -> Iterator[list[Head]]:
     if keys is not None:
         for at in range(0, len(keys), PAGE):
-            heads = ledger.journal.heads(tx, found.name, keys[at : at + PAGE], lock=False)
-            yield [head for head in heads.values() if head.state == "migrated"]
+            with ledger.store.transaction(write=False) as tx:
+                heads = ledger.journal.heads(tx, found.name, keys[at : at + PAGE], lock=False)
+            yield list(heads.values())
         return
-    other = order.options.get("campaign")
-    after = 0
-    while page := ledger.journal.page(tx, found.name, after, PAGE):
-        after = page[-1].id or 0
-        migrated = [head for head in page if head.state == "migrated"]
-        own = None if other is None else done_by(ledger, tx, int(other), migrated)
-        yield [head for head in migrated if own is None or head.id in own]
+    after: int | None = 0
+    while after is not None:
+        with ledger.store.transaction(write=False) as tx:
+            page = ledger.journal.page(tx, found.name, after, PAGE)
+        yield page
+        after = page[-1].id if page else None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import sqlite3
+from contextlib import closing
 
 import pytest
+from sqlalchemy.engine import make_url
 
-from backtrail import Keys, Rows
+from backtrail import Keys, Migration, Rows
 from producer import drift
 from producer.drift import DriftFound, refuse_drift
 from producer.order import Order
@@ -16,19 +19,24 @@ USERS = 40
 EDITED = (2, 19, 40)
 
 
-def test_two_processes_find_what_one_finds(everywhere: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same entities with the same reasons, and no process is left; each was really looked for by a process of its own."""
-    engine = everywhere
-    monkeypatch.setattr(drift, "PAGE", 7)
-    monkeypatch.setattr(drift, "LARGE", 10)
+def shouting(engine: Engine) -> type[Migration]:
+    """All users are there, and a migration that makes their names large."""
     engine.table("users", id=int, name=str)
     engine.add("users", *((number, f"user {number}") for number in range(1, USERS + 1)))
-    cls = migration(
+    return migration(
         lambda entity: entity.update(entity.one("users"), {"name": entity.one("users")["name"].upper()}),
         keys=Keys("users", engine.id),
         reads=(Rows("users", by=engine.id),),
         writes=("users",),
     )
+
+
+def test_two_processes_find_what_one_finds(everywhere: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same entities with the same reasons, and no process is left; each was really looked for by a process of its own."""
+    engine = everywhere
+    monkeypatch.setattr(drift, "PAGE", 7)
+    monkeypatch.setattr(drift, "LARGE", 10)
+    cls = shouting(engine)
     assert engine.migrate(cls)["migrated"] == USERS
     found, order = engine.found(cls), Order("rollback", options={"from": "streams"})
     refuse_drift(engine.ledger, found, order, None, jobs=2)
@@ -51,3 +59,26 @@ def count_pools(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     real = drift.Pool
     monkeypatch.setattr(drift, "Pool", lambda *given, **more: begun.append(given) or real(*given, **more))
     return begun
+
+
+@pytest.mark.parametrize("keys", [None, tuple(str(number) for number in range(1, USERS + 1))])
+def test_nothing_is_read_elsewhere_while_a_page_is_looked_at(
+    on_sqlite: Engine, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, ...] | None
+) -> None:
+    """Whoever looks at a page, here or in another process, opens a transaction of its own: one that was open already could keep it from that."""
+    engine = on_sqlite
+    monkeypatch.setattr(drift, "PAGE", 7)
+    cls = shouting(engine)
+    assert engine.migrate(cls)["migrated"] == USERS
+    database = make_url(engine.url).database or ""
+    looked: list[str] = []
+
+    def find(self: drift.Standing, _scope: object) -> dict[str, list[str]]:
+        with closing(sqlite3.connect(database, isolation_level=None, timeout=0)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+        looked.extend(head.key for head in self.heads)
+        return {}
+
+    monkeypatch.setattr(drift.Standing, "find", find)
+    refuse_drift(engine.ledger, engine.found(cls), Order("rollback", options={"from": "streams"}), keys)
+    assert sorted(looked, key=int) == [str(number) for number in range(1, USERS + 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, ClassVar
@@ -40,6 +41,10 @@ class SqliteStore(SqlStore):
     dear_savepoints = True
     driver_errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
 
+    def __init__(self, url: str, lock_timeout_ms: int) -> None:
+        super().__init__(url, lock_timeout_ms)
+        self._open = threading.local()
+
     def _make_engine(self) -> Engine:
         path = make_url(self.url).database
         timeout = max(self.lock_timeout_ms / 1000, 20)
@@ -69,8 +74,21 @@ class SqliteStore(SqlStore):
 
     @contextlib.contextmanager
     def transaction(self, *, write: bool = True) -> Iterator[SqlTransaction]:
+        """A transaction; where this thread has one open and asks for another to read, that one.
+
+        Without a write-ahead log, a writer who waits for the first to end lets nobody begin to read: the second would wait for it, and it for
+        the first.
+        """
+        outer: SqlTransaction | None = getattr(self._open, "transaction", None)
+        if outer is not None and not write:
+            yield outer
+            return
         with super().transaction(write=write) as tx:
-            yield tx
+            self._open.transaction = tx
+            try:
+                yield tx
+            finally:
+                self._open.transaction = outer
         if write and self._log.large():
             try:
                 with contextlib.closing(self.engine.raw_connection()) as pooled:

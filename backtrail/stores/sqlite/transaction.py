@@ -166,20 +166,15 @@ class SqliteTransaction(SqlTransaction):
         return found
 
     def settle(self) -> None:
-        orphans = self.orphans()
+        orphans = _orphans(self.raw)
         if orphans:
-            # Rows that were without what they refer to before are nobody's fault.
-            with self.store.transaction(write=False) as committed:
-                assert isinstance(committed, SqliteTransaction)  # noqa: S101 -- transactions of this store come from this store
-                orphans -= committed.orphans()
+            # Rows that were without what they refer to before are nobody's fault. Another connection sees what is committed.
+            with closing(self.store.engine.raw_connection()) as other:
+                orphans -= _orphans(other.driver_connection)
         if orphans:
             error = sqlite3.IntegrityError("FOREIGN KEY constraint failed")
             error.sqlite_errorcode = sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
             raise error
-
-    def orphans(self) -> set[tuple[Any, ...]]:
-        """The rows that refer to what is not there."""
-        return set(self.raw.execute("PRAGMA foreign_key_check").fetchall())
 
     def draw_keys(self, table: Table, columns: Sequence[str], number: int) -> list[Cells] | None:
         return None
@@ -204,3 +199,8 @@ def _with_raw_text(sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]
     marks = ["CAST(? AS TEXT)" if type(value) is RawText else "?" for value in parameters]
     joined = parts[0] + "".join(mark + part for mark, part in zip(marks, parts[1:], strict=True))
     return joined, [bytes(value) if type(value) is RawText else value for value in parameters]
+
+
+def _orphans(raw: Any) -> set[tuple[Any, ...]]:
+    """The rows that refer to what is not there."""
+    return set(raw.execute("PRAGMA foreign_key_check").fetchall())

@@ -1,0 +1,76 @@
+"""Readers of a file whose readers keep writers out never wait for each other by way of a writer."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from backtrail.errors import Retry
+from backtrail.stores.sqlite.store import SqliteStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    with closing(sqlite3.connect(tmp_path / "app.db")) as raw:
+        assert raw.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        raw.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)")
+    store = SqliteStore(f"sqlite:///{tmp_path}/app.db", lock_timeout_ms=1000)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None, timeout=0)) as raw:
+        yield raw
+
+
+def count(raw: sqlite3.Connection) -> int:
+    (number,) = raw.execute("SELECT count(*) FROM notes").fetchone()
+    return int(number)
+
+
+def test_a_reader_goes_on_reading_while_a_writer_waits_for_it(store: SqliteStore, writer: sqlite3.Connection) -> None:
+    """Whoever asks for another transaction, or for a table's columns, gets them from the one that is open."""
+    with store.transaction(write=False) as outer:
+        assert outer.connection.exec_driver_sql("SELECT count(*) FROM notes").scalar() == 0
+        writer.execute("BEGIN")
+        writer.execute("INSERT INTO notes VALUES (1, 'a')")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            writer.execute("COMMIT")
+        with (
+            closing(sqlite3.connect(store.engine.url.database or "", timeout=0)) as other,
+            pytest.raises(sqlite3.OperationalError),
+        ):
+            count(other)
+        with store.transaction(write=False) as inner:
+            assert inner.connection.exec_driver_sql("SELECT count(*) FROM notes").scalar() == 0
+        assert list(store.columns("notes") or ()) == ["id", "text"]
+        assert outer.connection.exec_driver_sql("SELECT count(*) FROM notes").scalar() == 0
+    writer.execute("COMMIT")
+    with store.transaction(write=False) as tx:
+        assert tx.connection.exec_driver_sql("SELECT count(*) FROM notes").scalar() == 1
+
+
+def test_what_is_open_is_no_longer_after_an_error(store: SqliteStore, writer: sqlite3.Connection) -> None:
+    with pytest.raises(Retry), store.transaction(write=False) as outer:
+        assert outer.connection.exec_driver_sql("SELECT count(*) FROM notes").scalar() == 0
+        raise Retry("something")
+    writer.execute("INSERT INTO notes VALUES (1, 'a')")
+    with store.transaction(write=False) as tx:
+        assert tx is not outer
+        assert tx.connection.exec_driver_sql("SELECT count(*) FROM notes").scalar() == 1
+
+
+def test_one_who_writes_sees_its_own_and_gives_up_the_lock(store: SqliteStore, writer: sqlite3.Connection) -> None:
+    with store.transaction() as tx:
+        tx.connection.exec_driver_sql("INSERT INTO notes VALUES (1, 'a')")
+        with store.transaction(write=False) as inner:
+            assert inner.connection.exec_driver_sql("SELECT count(*) FROM notes").scalar() == 1
+        assert count(writer) == 0
+    assert count(writer) == 1
+    writer.execute("INSERT INTO notes VALUES (2, 'b')")
