@@ -1,7 +1,7 @@
 """A database's write-ahead log, kept small: SQLite by itself begins it anew only at a moment when nobody reads from it.
 
 Two workers that take turns leave no such moment. The log of a million users grew to 4 GB beside a database of 5, and every read looks
-through its index. Somebody has to make readers and writers wait for an instant (https://www.sqlite.org/wal.html, Avoiding Excessively Large WAL Files).
+through its index. Somebody has to make writers wait for an instant (https://www.sqlite.org/wal.html, Avoiding Excessively Large WAL Files).
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ LARGE = 64 * 2**20
 """From how many bytes on the log begins anew."""
 
 WAIT_MS = 400
-"""How long others may have to wait with their writing, until whoever reads an older state is done: no longer than for one of our transactions."""
+"""How long others may have to wait with their writing until whoever reads an older state is done: no longer than for one of our transactions.
+
+What is left in the log is copied after that.
+"""
 
 
 class WriteAheadLog:
