@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from backtrail.entity import NewRow, Record
+    from backtrail.row import NewRow, Record
 
 NoteKind = Literal["conflict", "unmapped", "remark"]
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from backtrail.changes import Decision
-from backtrail.entity import Entity, RecallNeeded, Record
+from backtrail.entity import Entity
 from backtrail.errors import AuthorMistake, BacktrailError, CheckFailed, MigrateFailed
 from backtrail.migration import Migration
+from backtrail.recall import RecallNeeded
+from backtrail.row import Record
 
 Rowsets = Mapping[str, Sequence[Record]]
 Recalls = Mapping[tuple[str, str], Any]

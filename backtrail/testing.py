@@ -12,10 +12,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from backtrail.changes import Create, Decision, NoteKind, Update
-from backtrail.entity import Entity, RecallNeeded, Record
+from backtrail.entity import Entity
 from backtrail.errors import BacktrailError, CheckFailed, RecallFailed, UsageError
 from backtrail.keys import key_text
 from backtrail.migration import Migration, bound, validate
+from backtrail.recall import RecallNeeded
+from backtrail.row import Record
 from backtrail.stores.memory import MemoryTables, Write, exact
 
 NOW = dt.datetime(2025, 1, 1, 12, tzinfo=dt.UTC)

@@ -10,11 +10,12 @@ from typing import Any
 from backtrail.changes import Decision
 from backtrail.decide import Recalls, account, check, decide, entity
 from backtrail.discovery import Found
-from backtrail.entity import Entity, RecallNeeded
+from backtrail.entity import Entity
 from backtrail.errors import BacktrailError
 from backtrail.image import Image, Ref
 from backtrail.keys import KeyType, parse_key
 from backtrail.migration import Migration
+from backtrail.recall import RecallNeeded
 from backtrail.stores.base import Rowsets, Transaction
 from ledger.campaigns import Campaign
 from ledger.entry import Head

@@ -1,6 +1,6 @@
 """Parts of a look at the whole ledger in processes of their own: what it computes is Python's, of which one process does one thing at a time.
 
-Each process opens a store and a ledger for itself. Ctrl-C is the first process's to hear: it ends the others, and so does its own end,
+A forked process goes on with the scope as it was, over connections of its own; one that is started anew makes it again. Ctrl-C is the first process's to hear: it ends the others, and so does its own end,
 however that comes.
 """
 
@@ -24,7 +24,6 @@ from typing import Any, TypeVar
 from backtrail.discovery import find
 from backtrail.errors import BacktrailError, OtherCode, UnsuitableDatabase
 from backtrail.keys import KeyType
-from backtrail.stores.base import Store
 from ledger.examine import Scope
 from ledger.ledger import Ledger
 from ledger.parts import Part
@@ -86,18 +85,19 @@ class Raised:
 class Pool:
     """Processes that do parts of one look at the ledger, until the end of the `with` block."""
 
-    def __init__(self, store: Store, scope: Callable[[], Scope], jobs: int, *, mend: str) -> None:
+    def __init__(self, scope: Scope, recipe: Recipe | None, jobs: int, *, mend: str) -> None:
         """A pool.
 
         Args:
-            store: this process's. It is closed, so that a fork shares no connection; whoever uses it next opens it anew.
-            scope: what makes the scope in another process; it can be pickled where processes are not forked.
+            scope: this process's. Its store is closed, so that a fork shares no connection; whoever uses it next opens it anew.
+            recipe: what makes the scope again; of use only where processes are not forked, and needed there.
             jobs: how many processes.
             mend: what to do if there is no memory for so many.
         """
-        self._store, self._mend = store, mend
+        self._store, self._mend = scope.ledger.store, mend
         context = multiprocessing.get_context(START)
-        self._executor = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(scope,))
+        make = recipe.scope if recipe is not None and START != "fork" else lambda: scope
+        self._executor = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(make,))
 
     def __enter__(self) -> Pool:
         self._store.close()

@@ -89,7 +89,7 @@ class Verifier:
         if self._recipe is None or not large:
             yield lambda part: partial(part.find, self.scope)
             return
-        with Pool(self.scope.ledger.store, self._recipe.scope, self._jobs, mend="verify with --jobs 1") as pool:
+        with Pool(self.scope, self._recipe, self._jobs, mend="verify with --jobs 1") as pool:
             yield pool.begin
 
     def _stretches(self) -> Iterator[Stretch]:

@@ -103,7 +103,7 @@ def _hands(
     if jobs < 2 or number < LARGE or START != "fork":
         yield lambda page: partial(page.find, scope)
         return
-    with Pool(scope.ledger.store, lambda: scope, jobs, mend="free some") as pool:
+    with Pool(scope, None, jobs, mend="free some") as pool:
         yield pool.begin
 
 

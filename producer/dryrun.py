@@ -12,10 +12,11 @@ from typing import Any
 
 from backtrail.decide import decide, entity
 from backtrail.discovery import Found
-from backtrail.entity import Entity, RecallNeeded
+from backtrail.entity import Entity
 from backtrail.errors import BacktrailError, ImpureMigration, RequirementMissing
 from backtrail.keys import key_text, parse_key
 from backtrail.migration import Migration
+from backtrail.recall import RecallNeeded
 from backtrail.stores.base import KeyCensus, Plan, Store, Transaction
 from ledger.campaigns import Campaign
 from ledger.entry import Head

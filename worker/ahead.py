@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from backtrail.changes import Decision
 from backtrail.decide import decide, entity
-from backtrail.entity import RecallNeeded
 from backtrail.errors import BacktrailError
+from backtrail.recall import RecallNeeded
 from backtrail.stores.base import Plan, Rowsets
 from worker.work import Work
 

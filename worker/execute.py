@@ -9,7 +9,6 @@ from typing import Any
 
 from backtrail.changes import Create, Decision
 from backtrail.decide import check, decide, entity
-from backtrail.entity import RecallNeeded
 from backtrail.errors import (
     AuthorMistake,
     CheckFailed,
@@ -22,6 +21,7 @@ from backtrail.errors import (
 )
 from backtrail.failpoint import reach
 from backtrail.image import Image, Ref, Written
+from backtrail.recall import RecallNeeded
 from backtrail.stores.base import Rowsets, Transaction
 from ledger.campaigns import GOING
 from ledger.entry import Entry, Fact, Head
@@ -92,7 +92,6 @@ def execute(
         reach("worker.after-ledger")
     reach("worker.after-commit")
     work.portion.end(len(keys))
-    work.caution.committed()
     # Only what is committed counts: the caller's tally may be used for another try.
     for name, count in counted.values().items():
         setattr(tally, name, count)
@@ -348,7 +347,7 @@ class Attempt:
         """
         retries = 0 if self.ordered else NAMED
         while writes := [write for job in jobs if job.plan for write in job.plan.writes]:
-            savepoint = self.tx.savepoint() if retries and self.work.caution.keeps_savepoints else None
+            savepoint = self.tx.savepoint() if retries else None
             try:
                 with savepoint or nullcontext():
                     return self.tx.apply(writes, ordered=self.ordered)
@@ -358,7 +357,6 @@ class Attempt:
                 if job is None or savepoint is None:
                     raise
                 retries -= 1
-                self.work.caution.refused()
                 self.work.portion.refused(whole=False)
                 job.fail_late(self.begin, failure)
                 jobs.remove(job)

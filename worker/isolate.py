@@ -8,7 +8,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from backtrail.entity import RecallNeeded
 from backtrail.errors import (
     AuthorMistake,
     BacktrailError,
@@ -22,6 +21,7 @@ from backtrail.errors import (
     TriggerInTheWay,
 )
 from backtrail.failpoint import reach
+from backtrail.recall import RecallNeeded
 from ledger.progress import Tally
 from worker.execute import NAMED, SAME_MISTAKE, execute
 from worker.jobs import RecallsPending, Rejected
@@ -106,7 +106,7 @@ class Isolation:
         named = 0
         while True:
             try:
-                self._cautiously(keys, failures, finish=finish, ordered=ordered)
+                self.once(keys, failures, finish=finish, ordered=ordered)
             except Rejected as rejected:
                 failures |= rejected.failures
                 self.work.portion.refused(whole=True)
@@ -142,17 +142,6 @@ class Isolation:
                     ordered = True
             else:
                 return
-
-    def _cautiously(self, keys: list[str], failures: dict[str, Quarantine], *, finish: bool, ordered: bool) -> None:
-        """`once`; and where somebody was refused and there was no savepoint to come back to, once more with one."""
-        try:
-            self.once(keys, failures, finish=finish, ordered=ordered)
-        except Quarantine as failure:
-            # Where the database did not say whom it refused, or changes are made one by one, a savepoint would not have helped.
-            if self.work.caution.keeps_savepoints or failure.refused is None or ordered:
-                raise
-            self.work.caution.refused()
-            self.once(keys, failures, finish=finish, ordered=ordered)
 
     def _halves(self, keys: list[str], failures: dict[str, Quarantine], *, finish: bool) -> None:
         half = len(keys) // 2

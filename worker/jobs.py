@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backtrail.changes import Decision
-from backtrail.entity import RecallNeeded
 from backtrail.errors import BacktrailError, Quarantine
+from backtrail.recall import RecallNeeded
 from backtrail.stores.base import Plan, Rowsets
 from ledger.entry import Fact, Head
 from ledger.history import Standing

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from backtrail.decide import place
-from backtrail.entity import RecallNeeded
 from backtrail.errors import RecallFailed
+from backtrail.recall import RecallNeeded
 from backtrail.stores.base import Transaction
 from worker.jobs import Job
 from worker.work import Work

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from backtrail.changes import Decision
-from backtrail.entity import NewRow, Record
 from backtrail.image import Image, Ref, Shape, Written
 from backtrail.keys import KeyType
 from backtrail.migration import Invariant, Keys, Migration, Rows
+from backtrail.row import NewRow, Record
 from backtrail.stores.health import Health
 
 Rowsets = dict[str, list[Record]]
@@ -180,8 +180,6 @@ class Store(ABC):
     """Whether a transaction that writes keeps out all others from its beginning."""
     locks_reads: ClassVar[bool] = True
     """Whether somebody may wait for a transaction that has only read so far."""
-    dear_savepoints: ClassVar[bool] = False
-    """Whether a transaction with a savepoint costs much more, also where nobody comes back to it."""
 
     @abstractmethod
     def transaction(self, *, write: bool = True) -> AbstractContextManager[Transaction]:

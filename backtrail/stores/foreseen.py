@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from backtrail.entity import NewRow
 from backtrail.image import Image, Shape, join_cells
+from backtrail.row import NewRow
 from backtrail.stores.base import Write
 from backtrail.stores.rows import Cells
 from backtrail.stores.tables import Table

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from backtrail.changes import Change, Create, Decision, Delete, Update
-from backtrail.entity import NewRow, Record, Row
 from backtrail.errors import AuthorMistake, BadValue, ConstraintFailed, ForeignRow, UnknownField, UnknownName, UsageError
 from backtrail.image import Image, Ref, Shape
 from backtrail.keys import type_of
 from backtrail.migration import Keys, Rows
+from backtrail.row import NewRow, Record, Row
 
 _ABSENT = object()
 

@@ -9,9 +9,10 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 from backtrail.changes import Create, Decision, Delete, Update
-from backtrail.entity import NewRow, Record, Row, note_json
+from backtrail.entity import note_json
 from backtrail.errors import AuthorMistake, BadValue
 from backtrail.image import Ref
+from backtrail.row import NewRow, Record, Row
 from backtrail.stores.base import Plan, Write
 from backtrail.stores.cells import ref_cells
 from backtrail.stores.tables import Column, Table

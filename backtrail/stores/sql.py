@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from backtrail.changes import Decision
-from backtrail.entity import Record
 from backtrail.errors import BacktrailError, UnknownName, UsageError
 from backtrail.image import Image, Ref, Shape, join_cells, split_cells
 from backtrail.keys import type_of
 from backtrail.migration import Keys, Migration, Rows
+from backtrail.row import Record
 from backtrail.stores.base import Difference, KeyCensus, KeyPage, Plan, Store, Transaction
 from backtrail.stores.cells import ref_cells, show_cell, untag, untag_all
 from backtrail.stores.plans import Planner

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from operator import attrgetter
 from typing import Any, ClassVar, TypeVar
 
-from backtrail.entity import NewRow
 from backtrail.errors import BadValue, ConstraintFailed, Quarantine
 from backtrail.image import Image, Ref, Written
+from backtrail.row import NewRow
 from backtrail.stores.base import Put, Write
 from backtrail.stores.cells import ref_cells, ref_key
 from backtrail.stores.circles import without_circles

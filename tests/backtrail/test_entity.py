@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from backtrail import Entity, Keys, Rows
 from backtrail.changes import Create, Update
-from backtrail.entity import NewRow, RecallNeeded, Row
 from backtrail.errors import (
     AuthorMistake,
     BacktrailError,
@@ -28,6 +27,8 @@ from backtrail.errors import (
     UnknownField,
 )
 from backtrail.image import Ref
+from backtrail.recall import RecallNeeded
+from backtrail.row import NewRow, Row
 from backtrail.stores.memory import MemoryRecord
 from tests.engine import Engine, migration
 from tests.processes import ROOT

@@ -22,8 +22,8 @@ from pydantic import BaseModel
 from pymongo import MongoClient
 
 from backtrail import Keys, Migration, Rows
-from backtrail.entity import alone
 from backtrail.errors import UsageError
+from backtrail.recall import alone
 from ledger.keyring import is_token, new_master
 from ledger.verify import Verifier
 from tests.engine import Engine, migration

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from backtrail import Keys, Migration, Rows
-from backtrail.entity import alone
 from backtrail.errors import DatabaseFault, Retry
+from backtrail.recall import alone
 from tests.engine import Engine, migration
 from tests.servers import until
 from worker import isolate, portion, runtime

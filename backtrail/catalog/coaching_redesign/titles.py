@@ -7,7 +7,7 @@ from typing import Any
 
 from backtrail.catalog.coaching_redesign.endpoint import Endpoint, NoTitle
 from backtrail.catalog.coaching_redesign.extract import built_in
-from backtrail.entity import alone
+from backtrail.recall import alone
 from backtrail.settings import load
 
 Title = dict[str, Any]

@@ -13,8 +13,8 @@ from typing import Any
 import bson
 from bson.raw_bson import RawBSONDocument
 
-from backtrail.entity import NewRow, Row
 from backtrail.errors import BadValue
+from backtrail.row import NewRow, Row
 from backtrail.stores.mongo.codec import BEYOND, OPTIONS
 from backtrail.stores.mongo.decimal128 import Unfit, to_decimal128
 from backtrail.stores.mongo.document import ARRAY, DOCUMENT, EMPTY_DOCUMENT, NULL, Element, join

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from bson import ObjectId
 
 from backtrail.changes import Create, Decision, Delete, Update
-from backtrail.entity import NewRow, Record, Row, note_json
+from backtrail.entity import note_json
 from backtrail.errors import AuthorMistake, BadValue
+from backtrail.row import NewRow, Record, Row
 from backtrail.stores.base import Plan, Write
 from backtrail.stores.mongo.document import DOCUMENT, Element, find, join, split
 from backtrail.stores.mongo.edited import changed, copied, id_first

@@ -8,8 +8,8 @@ from decimal import Decimal
 from functools import cache, lru_cache
 from typing import Any
 
-from backtrail.entity import Record
 from backtrail.image import Image, Ref, Shape
+from backtrail.row import Record
 from backtrail.stores.mongo.decoding import decoded
 from backtrail.stores.mongo.document import ARRAY, DOCUMENT, FIXED, Element, Span, first, join, spans, split
 from backtrail.stores.mongo.edited import cut

@@ -21,12 +21,12 @@ from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from backtrail.changes import Decision
-from backtrail.entity import Record
 from backtrail.errors import Retry, UnknownName, UsageError
 from backtrail.flag import LEDGER
 from backtrail.image import Image, Ref, Shape
 from backtrail.keys import key_text
 from backtrail.migration import Keys, Migration
+from backtrail.row import Record
 from backtrail.stores.base import Difference, KeyCensus, KeyPage, Plan, Store, Transaction
 from backtrail.stores.health import Health, Trail
 from backtrail.stores.mongo import keys as key_pages

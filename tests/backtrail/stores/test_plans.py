@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from backtrail.changes import Create, Decision, Note
-from backtrail.entity import NewRow
 from backtrail.errors import BadValue
+from backtrail.row import NewRow
 from backtrail.stores import plans
 from backtrail.stores.base import Store
 from tests.engine import Engine

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtrail.changes import Create
-from backtrail.entity import NewRow
 from backtrail.errors import BadValue
 from backtrail.keys import part_text, type_of
+from backtrail.row import NewRow
 from backtrail.stores.mongo.document import Element, split
 from backtrail.stores.mongo.values import decode, encode, key_kind, key_value, show
 from backtrail.values import Opaque
