@@ -74,6 +74,9 @@ class Quarantine(BacktrailError):
     entity: str | None = None
     """Whose write that is."""
 
+    final: bool = False
+    """Whether the database has given up the whole transaction over it."""
+
 
 class BadValue(Quarantine):
     """A value that its column cannot hold."""

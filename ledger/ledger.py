@@ -63,7 +63,7 @@ class Ledger:
             LedgerTooNew: a newer version has upgraded it meanwhile.
             Retry: it has yet to be upgraded to the form of this version.
         """
-        with self.store.transaction() as tx:
+        with self.store.transaction(small=True) as tx:
             self.hold(tx)
             yield tx
 

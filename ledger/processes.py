@@ -1,7 +1,7 @@
 """Parts of a look at the whole ledger in processes of their own: what it computes is Python's, of which one process does one thing at a time.
 
-A forked process goes on with the scope as it was, over connections of its own; one that is started anew makes it again. Ctrl-C is the first process's to hear: it ends the others, and so does its own end,
-however that comes.
+A forked process goes on with the scope as it was, over connections of its own; one that is started anew makes it again. Ctrl-C is the
+first process's to hear: it ends the others, and so does its own end, however that comes.
 """
 
 from __future__ import annotations

@@ -354,7 +354,7 @@ class Attempt:
             except Quarantine as failure:
                 job = next((job for job in jobs if job.plan and any(write is failure.refused for write in job.plan.writes)), None)
                 failure.entity = None if job is None else job.text
-                if job is None or savepoint is None:
+                if job is None or savepoint is None or failure.final:
                     raise
                 retries -= 1
                 self.work.portion.refused(whole=False)

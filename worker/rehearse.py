@@ -79,7 +79,7 @@ class Outcome:
 def never_committed(store: Store) -> Iterator[Transaction]:
     """A transaction that writes, and is given up at the end of the block."""
     try:
-        with store.transaction() as tx:
+        with store.transaction(small=True) as tx:
             yield tx
             raise _Over  # noqa: TRY301 -- the transaction must see it
     except _Over:

@@ -182,10 +182,14 @@ class Store(ABC):
     """Whether somebody may wait for a transaction that has only read so far."""
 
     @abstractmethod
-    def transaction(self, *, write: bool = True) -> AbstractContextManager[Transaction]:
+    def transaction(self, *, write: bool = True, small: bool = False) -> AbstractContextManager[Transaction]:
         """A transaction that commits at the end of the block, or rolls back on any error.
 
         Driver errors leave as Backtrail's own, raised from the original.
+
+        Args:
+            write: whether it writes.
+            small: whether a copy of what it changes may stay in memory, where the database would put that into files.
         """
 
     @abstractmethod

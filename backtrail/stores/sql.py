@@ -123,9 +123,9 @@ class SqlStore(Store):
         self._planner.forget()
 
     @contextlib.contextmanager
-    def transaction(self, *, write: bool = True) -> Iterator[SqlTransaction]:
+    def transaction(self, *, write: bool = True, small: bool = False) -> Iterator[SqlTransaction]:
         try:
-            with self.engine.connect().execution_options(**self._options(write)) as connection, connection.begin():
+            with self.engine.connect().execution_options(**self._options(write, small)) as connection, connection.begin():
                 try:
                     yield self._transaction(connection)
                 except BaseException as error:
@@ -143,7 +143,7 @@ class SqlStore(Store):
     def _make_engine(self) -> Engine: ...
 
     @abstractmethod
-    def _options(self, write: bool) -> dict[str, Any]: ...
+    def _options(self, write: bool, small: bool) -> dict[str, Any]: ...
 
     @abstractmethod
     def _transaction(self, connection: Connection) -> SqlTransaction: ...

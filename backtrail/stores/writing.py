@@ -89,7 +89,7 @@ class SqlTransaction(SqlReading):
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         try:
-            with self.connection.begin_nested():
+            with self.nested():
                 yield
         except Quarantine as failure:
             if failure.refused is None or not _is_clash(failure) or not isinstance(failure.__cause__, Exception):
@@ -100,6 +100,12 @@ class SqlTransaction(SqlReading):
             if isinstance(named, ConstraintFailed):
                 named.clash = False
             raise named from failure.__cause__
+
+    @contextmanager
+    def nested(self) -> Iterator[None]:
+        """A block of whose writes nothing is left if it ends in an error."""
+        with self.connection.begin_nested():
+            yield
 
     def foreseen(self, writes: Sequence[Write]) -> list[Image | None]:
         return foreseen(writes, self.store.table, self.normal)
@@ -143,12 +149,12 @@ class SqlTransaction(SqlReading):
         if not ordered:
             return carry_out(writes, ordered=False)
         self.defer()
-        with suppress(*self.clashes), self.connection.begin_nested():
+        with suppress(*self.clashes), self.nested():
             return carry_out(writes, ordered=True)
         if self.watch is not None:
             self.watch.restart()
         try:
-            with self.connection.begin_nested():
+            with self.nested():
                 self._set_aside(writes)
                 return carry_out(writes, ordered=True)
         except self.clashes as error:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backtrail import Keys, Rows
 from backtrail.discovery import find
 from backtrail.errors import BacktrailError, OtherCode, UnknownName
 from backtrail.stores import open_store
 from ledger import processes, verify
+from ledger.keyring import new_master
 from ledger.ledger import Ledger
 from ledger.processes import Raised
 from ledger.verify import Verifier
 from producer.campaign import open_campaign
 from producer.order import Order
 from producer.sources import Chosen
-from tests.engine import Engine
+from tests.engine import Engine, migration
 
 SOURCE = '''
 """People from users."""
@@ -94,6 +97,41 @@ def test_two_processes_say_what_one_says(
     assert {one["name"] for one in document["checks"] if not one["ok"]} >= {"ledger", "drift", "invariants"}
     assert document["checks"][0]["problems"] == 15 > len(document["checks"][0]["examples"])
     assert sum(counts) == USERS
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", pytest.param("mongo", marks=pytest.mark.long)])
+def test_two_processes_read_an_encrypted_ledger(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, small_stretches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everywhere, by what this process has opened already, keys included; and connections are shared with nobody."""
+    masters = tmp_path / "master.keys"
+    masters.write_text(new_master())
+    masters.chmod(0o600)
+    begun = []
+    real = verify.Pool
+    monkeypatch.setattr(verify, "Pool", lambda *given, **more: begun.append(given) or real(*given, **more))
+    with closing(Engine(request.getfixturevalue(kind), masters=masters)) as engine:
+        engine.table("users", id=int, name=str)
+        engine.add("users", *((number, f"user {number}") for number in range(1, USERS + 1)))
+        shout = migration(
+            lambda user: user.update(user.one("users"), {"name": user.one("users")["name"].upper()}),
+            keys=Keys("users", engine.id),
+            reads=(Rows("users", by=engine.id),),
+            writes=("users",),
+        )
+        assert engine.migrate(shout)["migrated"] == USERS
+        engine.change("users", {"name": "Edited"}, id=[3, 30, 59])
+
+        def document(jobs: int) -> dict[str, Any]:
+            return Verifier(engine.ledger, engine.found(shout), jobs=jobs, opening=partial(opened, engine.url)).run()
+
+        alone = document(1)
+        assert not begun
+        assert [document(2), document(2)] == [alone, alone]
+        assert len(begun) == 2
+        assert {one["name"]: one["problems"] for one in alone["checks"] if not one["ok"]} == {"drift": 3}
+        assert engine.rollback(shout, only=["1"])["rolled_back"] == 1
     assert not multiprocessing.active_children()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 from contextlib import closing
+from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -61,9 +62,12 @@ def count_pools(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return begun
 
 
-@pytest.mark.parametrize("keys", [None, tuple(str(number) for number in range(1, USERS + 1))])
+EVERYBODY = tuple(str(number) for number in range(1, USERS + 1))
+
+
+@pytest.mark.parametrize(("keys", "options"), [(None, {"from": "streams"}), (None, {"campaign": 1}), (EVERYBODY, {})])
 def test_nothing_is_read_elsewhere_while_a_page_is_looked_at(
-    on_sqlite: Engine, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, ...] | None
+    on_sqlite: Engine, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, ...] | None, options: dict[str, Any]
 ) -> None:
     """Whoever looks at a page, here or in another process, opens a transaction of its own: one that was open already could keep it from that."""
     engine = on_sqlite
@@ -80,5 +84,5 @@ def test_nothing_is_read_elsewhere_while_a_page_is_looked_at(
         return {}
 
     monkeypatch.setattr(drift.Standing, "find", find)
-    refuse_drift(engine.ledger, engine.found(cls), Order("rollback", options={"from": "streams"}), keys)
-    assert sorted(looked, key=int) == [str(number) for number in range(1, USERS + 1)]
+    refuse_drift(engine.ledger, engine.found(cls), Order("rollback", options=options), keys)
+    assert sorted(looked, key=int) == list(EVERYBODY)

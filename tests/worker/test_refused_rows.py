@@ -113,3 +113,21 @@ def test_two_entities_that_want_one_value(engine: Engine, attempts: list[int]) -
     assert attempts == [USERS]
     assert set(engine.failures(cls)) == {"25"}
     assert engine.query("SELECT id FROM people WHERE name = 'twice'") == [(5,)]
+
+
+@pytest.mark.parametrize("how", ["ABORT", "FAIL", "ROLLBACK"])
+@pytest.mark.parametrize("when", ["BEFORE", "AFTER"])
+@pytest.mark.parametrize("event", ["INSERT ON people", "UPDATE ON users"])
+def test_a_trigger_that_refuses(on_sqlite: Engine, how: str, when: str, event: str) -> None:
+    """Also one that ends the whole transaction, with its savepoint: whose row it refuses fails, and the others are done."""
+    engine = on_sqlite
+    cls = prepared(engine, {})
+    engine.script(f"CREATE TRIGGER refusing {when} {event} WHEN NEW.id IN (3, 17) BEGIN SELECT RAISE({how}, 'not this one'); END")
+    state = engine.migrate(cls)
+    assert (state["state"], state["migrated"], state["failed"]) == ("completed", USERS - 2, 2)
+    failures = engine.failures(cls)
+    assert set(failures) == {"3", "17"}
+    assert {failure["reason"] for failure in failures.values()} == {"a trigger refused the row"}
+    assert engine.query("SELECT id FROM users WHERE done = 0 ORDER BY id") == [(3,), (17,)]
+    assert engine.rollback(cls)["rolled_back"] == USERS - 2
+    assert engine.query("SELECT count(*) FROM people") == [(0,)]

@@ -117,7 +117,7 @@ class MongoStore(Store):
     # -- transactions ---------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def transaction(self, *, write: bool = True) -> Iterator[MongoTransaction]:
+    def transaction(self, *, write: bool = True, small: bool = False) -> Iterator[MongoTransaction]:
         try:
             with self.client.start_session(snapshot=not write) as session:
                 if write:

@@ -43,7 +43,7 @@ class PostgresStore(SqlStore):
             url, pool_size=2, max_overflow=2, pool_pre_ping=True, use_native_hstore=False, connect_args=arguments
         )
 
-    def _options(self, write: bool) -> dict[str, Any]:
+    def _options(self, write: bool, small: bool) -> dict[str, Any]:
         return {} if write else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
     def _transaction(self, connection: Connection) -> PostgresTransaction:

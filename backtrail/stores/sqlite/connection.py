@@ -24,18 +24,23 @@ def demand_utf8(raw: sqlite3.Connection) -> None:
         )
 
 
-def begin_to_write(connection: Connection, timeout: float) -> None:
+def begin_to_write(connection: Connection, timeout: float, *, in_memory: bool = False) -> None:
     """Nothing; the connection holds the write lock.
 
     SQLite's own waiting looks for the lock every 100 ms at last, and a worker between two batches lets go of it for a few: whoever waits
     so, for a `pause` say, may wait until the campaign is over. Looked for every millisecond, it goes to whoever is waiting.
+
+    Args:
+        connection: has not begun.
+        timeout: how many seconds it waits for the lock.
+        in_memory: whether what a savepoint copies stays in memory. It goes into a file otherwise, page by page: three quarters of all that is
+            written. In memory are then sorts, too, of which that of an index may be as large as its table.
     """
     raw = connection.connection.driver_connection
     assert isinstance(raw, sqlite3.Connection)  # noqa: S101 -- this store makes no other
     deadline = time.monotonic() + timeout
-    # What a savepoint copies goes into a file otherwise, page by page: three quarters of all that is written. Not for those who only read,
-    # who may sort much.
-    raw.execute("PRAGMA temp_store = MEMORY")
+    if in_memory:
+        raw.execute("PRAGMA temp_store = MEMORY")
     raw.execute("PRAGMA busy_timeout = 0")
     try:
         while True:
@@ -50,3 +55,8 @@ def begin_to_write(connection: Connection, timeout: float) -> None:
     finally:
         # A commit may still have to wait for readers.
         raw.execute(f"PRAGMA busy_timeout = {round(timeout * 1000)}")
+
+
+def end_of_writing(raw: sqlite3.Connection) -> None:
+    """Nothing; whoever has the connection next, a VACUUM perhaps, puts what is large into files."""
+    raw.execute("PRAGMA temp_store = DEFAULT")

@@ -16,7 +16,7 @@ from backtrail.errors import BacktrailError, Retry, UnsuitableDatabase, UsageErr
 from backtrail.migration import Keys
 from backtrail.stores.sql import SqlStore
 from backtrail.stores.sqlite.catalog import reflect, table_names
-from backtrail.stores.sqlite.connection import begin_to_write, demand_utf8
+from backtrail.stores.sqlite.connection import begin_to_write, demand_utf8, end_of_writing
 from backtrail.stores.sqlite.errors import translated
 from backtrail.stores.sqlite.log import WriteAheadLog
 from backtrail.stores.sqlite.transaction import SqliteTransaction
@@ -33,6 +33,13 @@ New ids come in no order: each of a batch's rows is on a page of the index of it
 KEY_TYPES = {"integer": "int", "real": "number", "text": "text", "blob": "bytes"}
 
 
+class _Open(threading.local):
+    """The transactions that each thread has open."""
+
+    def __init__(self) -> None:
+        self.transactions: list[SqlTransaction] = []
+
+
 class SqliteStore(SqlStore):
     """A SQLite file."""
 
@@ -42,7 +49,7 @@ class SqliteStore(SqlStore):
 
     def __init__(self, url: str, lock_timeout_ms: int) -> None:
         super().__init__(url, lock_timeout_ms)
-        self._open = threading.local()
+        self._open = _Open()
 
     def _make_engine(self) -> Engine:
         path = make_url(self.url).database
@@ -60,34 +67,40 @@ class SqliteStore(SqlStore):
 
         @sa.event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
-            if not connection.get_execution_options().get("backtrail_write", True):
+            options = connection.get_execution_options()
+            if not options.get("backtrail_write", True):
                 connection.exec_driver_sql("BEGIN")
                 return
-            begin_to_write(connection, timeout)
+            begin_to_write(connection, timeout, in_memory=options.get("backtrail_small", False))
             # Rows that refer to each other come back in any order; the whole must be right at the commit.
             connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+
+        @sa.event.listens_for(engine, "checkin")
+        def _given_back(raw: sqlite3.Connection | None, _record: Any) -> None:
+            if raw is not None:
+                end_of_writing(raw)
 
         if path is None:
             raise UnsuitableDatabase("a SQLite database in memory belongs to one process: name a file, as in sqlite:///app.db")
         return engine
 
     @contextlib.contextmanager
-    def transaction(self, *, write: bool = True) -> Iterator[SqlTransaction]:
+    def transaction(self, *, write: bool = True, small: bool = False) -> Iterator[SqlTransaction]:
         """A transaction; where this thread has one open and asks for another to read, that one.
 
         Without a write-ahead log, a writer who waits for the first to end lets nobody begin to read: the second would wait for it, and it for
         the first.
         """
-        outer: SqlTransaction | None = getattr(self._open, "transaction", None)
-        if outer is not None and not write:
-            yield outer
+        own = self._open.transactions
+        if own and not write:
+            yield own[-1]
             return
-        with super().transaction(write=write) as tx:
-            self._open.transaction = tx
+        with super().transaction(write=write, small=small) as tx:
+            own.append(tx)
             try:
                 yield tx
             finally:
-                self._open.transaction = outer
+                own.remove(tx)
         if write and self._log.large():
             try:
                 with contextlib.closing(self.engine.raw_connection()) as pooled:
@@ -99,8 +112,12 @@ class SqliteStore(SqlStore):
     def _log(self) -> WriteAheadLog:
         return WriteAheadLog(self.engine.url.database or "")
 
-    def _options(self, write: bool) -> dict[str, Any]:
-        return {"backtrail_write": write}
+    def close(self) -> None:
+        super().close()
+        self._open = _Open()
+
+    def _options(self, write: bool, small: bool) -> dict[str, Any]:
+        return {"backtrail_write": write, "backtrail_small": small}
 
     def _transaction(self, connection: Connection) -> SqliteTransaction:
         return SqliteTransaction(self, connection)

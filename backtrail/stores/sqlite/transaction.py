@@ -12,7 +12,9 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from backtrail.errors import Quarantine
+import sqlalchemy as sa
+
+from backtrail.errors import BacktrailError, Quarantine
 from backtrail.stores.base import Write
 from backtrail.stores.cells import RawText
 from backtrail.stores.rows import Cells
@@ -164,6 +166,25 @@ class SqliteTransaction(SqlTransaction):
                 other.execute(*_with_raw_text(f"INSERT INTO t VALUES ({marks})", row))
                 found.append(other.execute("SELECT * FROM t WHERE rowid = last_insert_rowid()").fetchone())
         return found
+
+    @contextmanager
+    def nested(self) -> Iterator[None]:
+        refused: Exception | None = None
+        try:
+            with super().nested():
+                try:
+                    yield
+                except Exception as error:
+                    refused = error
+                    raise
+        except sa.exc.OperationalError:
+            # A trigger's RAISE(ROLLBACK) leaves no transaction, and so nothing to come back to. Whatever were written now would be committed.
+            if refused is None or self.raw.in_transaction:
+                raise
+            failure = refused if isinstance(refused, BacktrailError) else self.store.translate(refused)
+            if isinstance(failure, Quarantine):
+                failure.final = True
+            raise failure from refused
 
     def settle(self) -> None:
         orphans = _orphans(self.raw)

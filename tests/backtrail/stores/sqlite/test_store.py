@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, nullcontext, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,29 @@ def test_a_reader_goes_on_reading_while_a_writer_waits_for_it(store: SqliteStore
         assert tx.connection.exec_driver_sql("SELECT count(*) FROM notes").scalar() == 1
 
 
+def test_transactions_may_end_in_any_order(store: SqliteStore, writer: sqlite3.Connection) -> None:
+    """As those that generators hold do: nobody is handed one that is over."""
+    first, second = store.transaction(write=False), store.transaction()
+    with ExitStack() as stack:
+        stack.push(first)
+        first.__enter__()
+        with second as tx:
+            stack.pop_all().close()
+            with store.transaction(write=False) as inner:
+                assert inner is tx
+    writer.execute("INSERT INTO notes VALUES (1, 'a')")
+    with store.transaction(write=False) as tx:
+        assert tx.connection.exec_driver_sql("SELECT count(*) FROM notes").scalar() == 1
+
+
+def test_a_forked_process_has_none_open(store: SqliteStore) -> None:
+    """Whoever is about to fork closes the store first."""
+    with store.transaction(write=False) as outer:
+        store.close()
+        with store.transaction(write=False) as tx:
+            assert tx is not outer
+
+
 def test_what_is_open_is_no_longer_after_an_error(store: SqliteStore, writer: sqlite3.Connection) -> None:
     with pytest.raises(Retry), store.transaction(write=False) as outer:
         assert outer.connection.exec_driver_sql("SELECT count(*) FROM notes").scalar() == 0
@@ -84,11 +108,28 @@ def test_what_a_savepoint_copies_stays_in_memory(store: SqliteStore, writer: sql
         tx.connection.exec_driver_sql(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300) INSERT INTO notes SELECT i, hex(zeroblob(1900)) FROM n"
         )
-    with store.transaction() as tx:
+    with store.transaction(small=True) as tx:
         before = open_files()
         with tx.savepoint() or nullcontext():
             tx.connection.exec_driver_sql("UPDATE notes SET text = 'b' || substr(text, 2)")
             assert open_files() <= before
+
+
+def test_whoever_has_the_connection_next_sorts_in_files(store: SqliteStore) -> None:
+    """A VACUUM, an index, a sort: in memory they would take as much as their table."""
+    with store.transaction(small=True) as tx:
+        assert temp_store(tx.raw) == 2
+    for write in (True, False):
+        with store.transaction(write=write) as tx:
+            assert temp_store(tx.raw) == 0
+    with closing(store.engine.raw_connection()) as pooled:
+        assert temp_store(pooled.driver_connection) == 0
+
+
+def temp_store(raw: Any) -> int:
+    """Where the connection puts what is temporary: 0 into files, as by itself; 2 into memory."""
+    (number,) = raw.execute("PRAGMA temp_store").fetchone()
+    return int(number)
 
 
 def open_files() -> set[str]:
