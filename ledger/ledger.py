@@ -56,14 +56,17 @@ class Ledger:
         return own
 
     @contextmanager
-    def writing(self) -> Iterator[Transaction]:
+    def writing(self, *, small: bool = False) -> Iterator[Transaction]:
         """A transaction in which the ledger is written, in the form of this version.
+
+        Args:
+            small: as for `Store.transaction`.
 
         Raises:
             LedgerTooNew: a newer version has upgraded it meanwhile.
             Retry: it has yet to be upgraded to the form of this version.
         """
-        with self.store.transaction(small=True) as tx:
+        with self.store.transaction(small=small) as tx:
             self.hold(tx)
             yield tx
 

@@ -73,7 +73,7 @@ def execute(
     """
     early = work.store.one_writer and work.campaign.kind == "migrate" and not ordered
     ahead = look_ahead(work, [key for key in keys if key not in failures]) if early else None
-    with work.ledger.writing() as tx:
+    with work.ledger.writing(small=work.caution.keeps_savepoints) as tx:
         work.portion.begin()
         batch = work.ledger.campaigns.claim(tx, work.campaign.id, number)
         campaign = work.ledger.campaigns.get(tx, work.campaign.id)
@@ -92,6 +92,7 @@ def execute(
         reach("worker.after-ledger")
     reach("worker.after-commit")
     work.portion.end(len(keys))
+    work.caution.committed()
     # Only what is committed counts: the caller's tally may be used for another try.
     for name, count in counted.values().items():
         setattr(tally, name, count)
@@ -347,7 +348,7 @@ class Attempt:
         """
         retries = 0 if self.ordered else NAMED
         while writes := [write for job in jobs if job.plan for write in job.plan.writes]:
-            savepoint = self.tx.savepoint() if retries else None
+            savepoint = self.tx.savepoint() if retries and self.work.caution.keeps_savepoints else None
             try:
                 with savepoint or nullcontext():
                     return self.tx.apply(writes, ordered=self.ordered)
@@ -357,6 +358,7 @@ class Attempt:
                 if job is None or savepoint is None or failure.final:
                     raise
                 retries -= 1
+                self.work.caution.refused()
                 self.work.portion.refused(whole=False)
                 job.fail_late(self.begin, failure)
                 jobs.remove(job)

@@ -106,7 +106,7 @@ class Isolation:
         named = 0
         while True:
             try:
-                self.once(keys, failures, finish=finish, ordered=ordered)
+                self._cautiously(keys, failures, finish=finish, ordered=ordered)
             except Rejected as rejected:
                 failures |= rejected.failures
                 self.work.portion.refused(whole=True)
@@ -142,6 +142,17 @@ class Isolation:
                     ordered = True
             else:
                 return
+
+    def _cautiously(self, keys: list[str], failures: dict[str, Quarantine], *, finish: bool, ordered: bool) -> None:
+        """`once`; and where somebody was refused and there was no savepoint to come back to, once more with one."""
+        try:
+            self.once(keys, failures, finish=finish, ordered=ordered)
+        except Quarantine as failure:
+            # Where the database did not say whom it refused, or changes are made one by one, a savepoint would not have helped.
+            if self.work.caution.keeps_savepoints or failure.refused is None or ordered:
+                raise
+            self.work.caution.refused()
+            self.once(keys, failures, finish=finish, ordered=ordered)
 
     def _halves(self, keys: list[str], failures: dict[str, Quarantine], *, finish: bool) -> None:
         half = len(keys) // 2

@@ -28,6 +28,7 @@ from backtrail.stores.base import Store, Transaction
 from ledger.campaigns import Campaign, Kind
 from ledger.keyring import read_masters
 from ledger.ledger import Ledger
+from worker.caution import Caution
 from worker.execute import Attempt
 from worker.isolate import Isolation
 from worker.jobs import Job, RecallsPending, Rejected
@@ -91,6 +92,8 @@ class Rehearsal(Isolation):
 
     def __init__(self, work: Work, returning: Campaign) -> None:
         super().__init__(work, 0)
+        # It is not for speed, and whatever fails on the way back is told once.
+        work.caution = Caution(dear=False)
         self.returning = returning
         self.outcome = Outcome()
         self._goes_back = False
@@ -125,6 +128,7 @@ class Rehearsal(Isolation):
         ledger = self.work.ledger.within(tx)
         ledger.journal.remember_within(tx, [store.shape(name) for name in self.work.migration.writes])
         work = replace(self.work, ledger=ledger)
+        work.caution = self.work.caution
         before = Picture.taken(work, tx, keys)
         there = Attempt(work, tx, keys, failures, ordered=ordered)
         there.run()

@@ -15,6 +15,7 @@ from ledger.campaigns import GOING_BACK, Campaign
 from ledger.keyring import is_token
 from ledger.ledger import Ledger
 from ledger.subject import subject_of
+from worker.caution import Caution
 from worker.portion import HOLD_S, OPEN_S, Portion
 
 
@@ -32,11 +33,13 @@ class Work:
     calls: bool = True
     """Whether what `migrate` recalls may be called."""
     portion: Portion = field(init=False)
+    caution: Caution = field(init=False)
     checks: bool = field(init=False)
     _earlier: dict[int, Migration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.portion = Portion(HOLD_S if self.store.locks_reads else OPEN_S)
+        self.caution = Caution(dear=self.store.dear_savepoints)
         self.checks = type(self.migration).check is not Migration.check
 
     def as_of(self, tx: Transaction, campaign: int) -> Migration:

@@ -180,6 +180,8 @@ class Store(ABC):
     """Whether a transaction that writes keeps out all others from its beginning."""
     locks_reads: ClassVar[bool] = True
     """Whether somebody may wait for a transaction that has only read so far."""
+    dear_savepoints: ClassVar[bool] = False
+    """Whether a transaction with a savepoint costs much more, also where nobody comes back to it."""
 
     @abstractmethod
     def transaction(self, *, write: bool = True, small: bool = False) -> AbstractContextManager[Transaction]:

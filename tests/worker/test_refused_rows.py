@@ -26,6 +26,11 @@ def prepared(engine: Engine, bad: dict[int, str]) -> type:
     return migration(split, keys=Keys("users", "id"), reads=(Rows("users", by="id"),), writes=("users", "people"))
 
 
+def begun_of_all(engine: Engine) -> list[int]:
+    """The transactions of a batch of all users of whom some are refused: where savepoints are dear, the first one has none."""
+    return [USERS] * (2 if engine.store.dear_savepoints else 1)
+
+
 @pytest.fixture
 def attempts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many jobs each transaction had that was begun."""
@@ -46,7 +51,7 @@ def test_some_are_left_out_within_the_transaction(engine: Engine, attempts: list
     cls = prepared(engine, bad)
     state = engine.migrate(cls)
     assert (state["migrated"], state["failed"]) == (USERS - 3, 3)
-    assert attempts == [USERS]
+    assert attempts == begun_of_all(engine)
     failures = engine.failures(cls)
     assert set(failures) == {str(number) for number in bad}
     assert {failure["error"] for failure in failures.values()} == {"ConstraintFailed"}
@@ -92,7 +97,7 @@ def test_a_key_that_is_taken(engine: Engine, attempts: list[int]) -> None:
     engine.script("INSERT INTO people VALUES (11, 'there', 1), (30, 'before', 1)")
     state = engine.migrate(cls)
     assert (state["migrated"], state["failed"]) == (USERS - 2, 2)
-    assert attempts == [USERS]
+    assert attempts == begun_of_all(engine)
     failures = engine.failures(cls)
     assert set(failures) == {"11", "30"}
     assert "11" in failures["11"]["reason"]
@@ -110,7 +115,7 @@ def test_two_entities_that_want_one_value(engine: Engine, attempts: list[int]) -
     engine.script("CREATE UNIQUE INDEX one_name ON people (name)")
     state = engine.migrate(cls)
     assert (state["migrated"], state["failed"]) == (USERS - 1, 1)
-    assert attempts == [USERS]
+    assert attempts == begun_of_all(engine)
     assert set(engine.failures(cls)) == {"25"}
     assert engine.query("SELECT id FROM people WHERE name = 'twice'") == [(5,)]
 

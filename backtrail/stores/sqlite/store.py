@@ -45,6 +45,7 @@ class SqliteStore(SqlStore):
 
     kind = "sqlite"
     one_writer = True
+    dear_savepoints = True
     driver_errors: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
 
     def __init__(self, url: str, lock_timeout_ms: int) -> None:
