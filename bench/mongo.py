@@ -21,6 +21,9 @@ LEDGER = "_backtrail"
 OPLOG_MB = 4096.0
 """Large enough that the server never waits for room in it."""
 
+CACHE_GB = 4
+"""Less than half the machine's memory, which mongod takes by itself."""
+
 
 class Mongo(Database):
     """Databases on one server; each run's is a copy of a template."""
@@ -96,7 +99,13 @@ class Mongo(Database):
         with MongoClient[dict[str, Any]](url) as client:
             concern = client.admin.command("getDefaultRWConcern")["defaultWriteConcern"]
             journal = client.admin.command("replSetGetConfig")["config"]["writeConcernMajorityJournalDefault"]
-            return {"version": str(client.server_info()["version"]), "w": str(concern["w"]), "journal": str(journal)}
+            cache = client.admin.command("serverStatus")["wiredTiger"]["cache"]["maximum bytes configured"]
+            return {
+                "version": str(client.server_info()["version"]),
+                "w": str(concern["w"]),
+                "journal": str(journal),
+                "cache": f"{cache / 2**30:g} GB",
+            }
 
     def ledger_bytes(self, url: str) -> int:
         with MongoClient[dict[str, Any]](url) as client:
@@ -126,7 +135,7 @@ def _sorted(value: Any) -> Any:
 @contextmanager
 def opened() -> Iterator[Mongo]:
     """The databases of a new server."""
-    with servers.mongod() as url:
+    with servers.mongod(cache_gb=CACHE_GB) as url:
         with MongoClient[dict[str, Any]](url) as client:
             client.admin.command({"replSetResizeOplog": 1, "size": OPLOG_MB})
         yield Mongo(url)

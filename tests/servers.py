@@ -271,12 +271,12 @@ def valkey_command(folder: Path, port: int, *options: str) -> list[str]:
 
 @contextmanager
 def mongod(
-    *options: str, replica: bool = True, auth: bool = False, port: int | None = None, data: Path | None = None
+    *options: str, replica: bool = True, auth: bool = False, port: int | None = None, data: Path | None = None, cache_gb: int = 1
 ) -> Iterator[str]:
     """The URL of a MongoDB server, a replica set of one node; BACKTRAIL_TEST_MONGO_URL names another server.
 
     `options` as on its command line; a standalone server where `replica` is false; with `auth`, the URL is that of the user root;
-    `data` is a folder that outlives the server.
+    `data` is a folder that outlives the server; `cache_gb` is what of the data it keeps in memory.
     """
     if (given := os.environ.get(MONGO_URL)) and replica and not auth and port is None and data is None and not options:
         yield given
@@ -285,7 +285,7 @@ def mongod(
     folder = Path(tempfile.mkdtemp(prefix="bt-mongod-"))
     port = free_port() if port is None else port
     flags = ["--bind_ip", "127.0.0.1", "--port", str(port), "--dbpath", str(data or folder), "--nounixsocket", "--quiet"]
-    flags += ["--wiredTigerCacheSizeGB", "1", "--setParameter", "diagnosticDataCollectionEnabled=false"]
+    flags += ["--wiredTigerCacheSizeGB", str(cache_gb), "--setParameter", "diagnosticDataCollectionEnabled=false"]
     if replica:
         flags += ["--replSet", "rs0", "--oplogSize", "64"]
     if auth:

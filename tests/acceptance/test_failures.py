@@ -59,7 +59,8 @@ def test_a_lock_held_for_long_fails_nobody(world: World) -> None:
 @pytest.mark.long
 def test_a_hundred_deadlocks_fail_nobody(alone_postgres: World) -> None:
     """An application that deadlocks with every batch, the worker being the victim each time: all are migrated, none fails."""
-    world, batches, size = alone_postgres, 100, 10
+    # Some more than a hundred: on a busy machine a circle may be closed only after PostgreSQL has looked for it.
+    world, batches, size = alone_postgres, 120, 10
     world.populate(batches * size)
     before = world.users()
     sql = sql_eye(world.url)
@@ -81,12 +82,12 @@ def test_a_hundred_deadlocks_fail_nobody(alone_postgres: World) -> None:
         by_pid = {connection.info.backend_pid: at for at, connection in enumerate(connections)}
         with (
             world.place.worker(processes=4, BACKTRAIL_LOCK_TIMEOUT_MS="5000"),
-            ThreadPoolExecutor(4) as pool,
+            ThreadPoolExecutor(batches) as pool,
             psycopg.connect(world.url, autocommit=True) as eye,
         ):
             world.place.run("enqueue", world.source, "--batch-size", str(size))
             waiting = "SELECT unnest(pg_blocking_pids(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 90
             while by_pid and time.monotonic() < deadline:
                 for (pid,) in eye.execute(waiting, [name]).fetchall():
                     if pid in by_pid:
@@ -96,7 +97,7 @@ def test_a_hundred_deadlocks_fail_nobody(alone_postgres: World) -> None:
             ended = world.place.json("status", "c1", "--watch")
 
             def counted() -> bool:
-                return int(sql.one(f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'")) >= batches
+                return int(sql.one(f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'")) >= 100
 
             until(counted, what="the count of the deadlocks")
     finally:

@@ -13,7 +13,7 @@ import redis
 
 from tests import servers
 from tests.acceptance.world import SLOWLY, World
-from tests.processes import gone, killed, those_with
+from tests.processes import gone, killed_at_once, those_with
 from tests.servers import until
 
 USERS = 2000
@@ -70,7 +70,7 @@ def test_a_worker_killed_with_signal_9(alone: World, whole: str) -> None:
         elif whole == "its session":
             worker.kill_session()
         else:  # as if the power went: the companion, the broker and its keeper too
-            killed({*family, *those_with(str(place.folder))})
+            killed_at_once(lambda: {*family, *those_with(str(place.folder))})
         until(lambda: gone(family), what="the end of the killed worker's family", timeout=10)
     until(lambda: not those_with(str(place.folder)), what="the end of everything", timeout=15)
     since = time.monotonic()
