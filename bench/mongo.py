@@ -22,7 +22,7 @@ OPLOG_MB = 4096.0
 """Large enough that the server never waits for room in it."""
 
 CACHE_GB = 4
-"""Less than half the machine's memory, which mongod takes by itself."""
+"""The data of the largest size, with its ledger, has room in it; by itself mongod takes half the memory that is more than 1 GB."""
 
 
 class Mongo(Database):

@@ -203,7 +203,11 @@ def killed(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
 
 
 def killed_at_once(find: Callable[[], Iterable[psutil.Process]]) -> None:
-    """Nothing; all that `find` gives got signal 9, and none of them began another in between: they were stopped before."""
+    """Nothing; all that `find` gives got signal 9, and none of them began another in between: they were stopped before.
+
+    Killed one by one, the broker's supervisor may start a new server for the one just killed, and then be killed itself. That
+    server waits for the next command on its database, with which it also ends; but no power cut leaves it.
+    """
     stopped: set[psutil.Process] = set()
     while new := set(find()) - stopped:
         for process in new:

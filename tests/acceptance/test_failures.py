@@ -58,8 +58,10 @@ def test_a_lock_held_for_long_fails_nobody(world: World) -> None:
 
 @pytest.mark.long
 def test_a_hundred_deadlocks_fail_nobody(alone_postgres: World) -> None:
-    """An application that deadlocks with every batch, the worker being the victim each time: all are migrated, none fails."""
-    # Some more than a hundred: on a busy machine a circle may be closed only after PostgreSQL has looked for it.
+    """An application that deadlocks with a hundred batches, the worker being the victim each time: all are migrated, none fails.
+
+    It tries with 120: on a busy machine a circle may be closed only after PostgreSQL has looked for it, and then is none.
+    """
     world, batches, size = alone_postgres, 120, 10
     world.populate(batches * size)
     before = world.users()

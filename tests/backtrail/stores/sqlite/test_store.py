@@ -72,8 +72,8 @@ def test_transactions_may_end_in_any_order(store: SqliteStore, writer: sqlite3.C
         assert tx.connection.exec_driver_sql("SELECT count(*) FROM notes").scalar() == 1
 
 
-def test_a_forked_process_has_none_open(store: SqliteStore) -> None:
-    """Whoever is about to fork closes the store first."""
+def test_a_closed_store_has_none_open(store: SqliteStore) -> None:
+    """Nor has a process that is forked then: whoever is about to fork closes the store first."""
     with store.transaction(write=False) as outer:
         store.close()
         with store.transaction(write=False) as tx:
