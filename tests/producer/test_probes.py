@@ -141,10 +141,10 @@ def test_what_the_program_says(code: str, answer: str | None) -> None:
 def test_a_program_that_takes_too_long(tmp_path: Path) -> None:
     """It is ended with all that it has started, and holds; nobody waits for it meanwhile, and it is not started twice."""
     file = tmp_path / "pids"
-    command = Command(f"sh -c 'echo $$ >> {file}; sleep 600 & echo $! >> {file}; wait'", limit_s=0.3)
+    command = Command(f"sh -c 'echo $$ >> {file}; sleep 600 & echo $! >> {file}; wait'", limit_s=1.5)
     for _ in range(5):
         command.ask()
-    says(command, "the probe command took longer than 0.3 s")
+    says(command, "the probe command took longer than 1.5 s")
     pids = file.read_text().split()
     assert len(pids) == 2
     until(lambda: not any(running(int(pid)) for pid in pids), what="the end of both")
@@ -191,7 +191,7 @@ def test_database_and_program_must_both_agree(tmp_path: Path) -> None:
     """The program is asked at every look; nothing is sent while either says no."""
     flag, store, clock = tmp_path / "flag", FakeStore(), Clock()
     some = probes(store, clock, probe_command=f"test -e {flag}")
-    assert some.hold() == "the probe command has not answered yet"
+    assert some.hold() is not None  # it has not answered yet, or said no
     until(lambda: some.hold() == "the probe command says no (exit code 1)", what="a no")
     flag.touch()
     clock.now += 10
