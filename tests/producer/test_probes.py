@@ -189,9 +189,10 @@ def test_a_line_that_is_no_command(line: str) -> None:
 
 def test_database_and_program_must_both_agree(tmp_path: Path) -> None:
     """The program is asked at every look; nothing is sent while either says no."""
-    flag, store, clock = tmp_path / "flag", FakeStore(), Clock()
-    some = probes(store, clock, probe_command=f"test -e {flag}")
-    assert some.hold() is not None  # it has not answered yet, or said no
+    gate, flag, store, clock = tmp_path / "gate", tmp_path / "flag", FakeStore(), Clock()
+    some = probes(store, clock, probe_command=f"sh -c 'until test -e {gate}; do sleep 0.01; done; test -e {flag}'")
+    assert some.hold() == "the probe command has not answered yet"
+    gate.touch()
     until(lambda: some.hold() == "the probe command says no (exit code 1)", what="a no")
     flag.touch()
     clock.now += 10
