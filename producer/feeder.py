@@ -111,19 +111,28 @@ class Feeder:
             self._lost |= self.queue.forgot(lambda: self._in_flight(campaigns))
             self._look_whether_held()
         busy = refused = False
+        again = self._lost and not (campaigns and self._enough_waits(campaigns))
         for campaign in campaigns:
             try:
-                busy |= self._feed(campaign)
+                busy |= self._feed(campaign, again=again)
             except UnsuitableBroker:
                 raise  # the broker is gone for a while, which is nothing that the campaign could do about
             except OtherCode:
                 refused = True
             except (Halt, UsageError) as error:
                 self._halt(campaign, error)
-        self._lost = False
+        self._lost &= not again
         if refused:
             self._stand_back(len(alive))
         return busy
+
+    def _enough_waits(self, campaigns: Sequence[Campaign]) -> bool:
+        """Whether as many messages wait as batches were sent: what was lost is not missed yet.
+
+        Otherwise workers that die sooner than they work a queue off would make it longer and longer, with the same batches again and again.
+        """
+        waiting = self.queue.waiting()
+        return waiting is not None and 0 < self._in_flight(campaigns) <= waiting
 
     def _meet(self, alive: Sequence[Worker]) -> None:
         workers = {worker.id for worker in alive}
@@ -195,9 +204,9 @@ class Feeder:
         else:
             log.warning("%s takes back the wave of %s that failed", opened.name, campaign.name)
 
-    def _feed(self, campaign: Campaign) -> bool:
+    def _feed(self, campaign: Campaign, *, again: bool) -> bool:
         wave = wave_of(campaign)
-        if self._lost:
+        if again:
             self._send(campaign, ("sent",), self._high)
         with self.ledger.store.transaction(write=False) as tx:
             progress = self.ledger.campaigns.progress(tx, [campaign.id])[campaign.id]

@@ -66,6 +66,15 @@ class Queue:
         self._looked = time.monotonic()
         return lost or (waiting is not None and self._quiet.too_long(waiting, sent))
 
+    def waiting(self) -> int | None:
+        """How many messages wait in the queue and are in nobody's hand; None where that cannot be known.
+
+        Raises:
+            UnsuitableBroker: the broker cannot be reached.
+        """
+        with self._told():
+            return self._broker.waiting()
+
     def publish(self, campaign: int, batches: Sequence[int]) -> None:
         """Nothing; a message of each batch is in the queue, and RabbitMQ has confirmed it.
 

@@ -57,6 +57,9 @@ class FakeQueue:
     def forgot(self, sent: Callable[[], int]) -> bool:
         return False
 
+    def waiting(self) -> int | None:
+        return len(self.messages)
+
 
 class Engine(Vocabulary):
     """One database with producer, feeder and worker around it."""
