@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from backtrail import Entity, Keys, Rows
+from ledger.campaigns import Campaign
 from producer.feeder import Feeder
 from tests.engine import Engine, migration
 
 USERS = 6
 
 
-def opened(engine: Engine) -> None:
+def opened(engine: Engine) -> Campaign:
     """A campaign of so many users with a batch for each, all of which wait in the queue."""
     engine.script("CREATE TABLE users (id integer PRIMARY KEY, done integer)")
     engine.script(f"INSERT INTO users VALUES {', '.join(f'({number}, 0)' for number in range(1, USERS + 1))}")
@@ -18,9 +19,10 @@ def opened(engine: Engine) -> None:
         user.update(user.one("users"), {"done": 1})
 
     cls = migration(move, keys=Keys("users", "id"), reads=(Rows("users", by="id"),), writes=("users",))
-    engine.campaign = engine.open(cls, "migrate", batch_size=1)  # type: ignore[attr-defined]
+    campaign = engine.open(cls, "migrate", batch_size=1)
     while len(engine.queue.messages) < USERS:
         engine.feeder.step()
+    return campaign
 
 
 def another_leads(engine: Engine, times: int) -> Feeder:
@@ -43,14 +45,14 @@ def test_what_waits_is_not_sent_again(on_sqlite: Engine) -> None:
 
 def test_what_a_worker_had_in_hand_is_sent_again(on_sqlite: Engine) -> None:
     """One message is in nobody's queue any more: all are sent again at once, and after that none, since enough wait."""
-    opened(on_sqlite)
+    campaign = opened(on_sqlite)
     lost = on_sqlite.queue.messages.pop(0)
     another_leads(on_sqlite, 1)
     assert lost in on_sqlite.queue.messages
     assert len(on_sqlite.queue.messages) == 2 * USERS - 1
     another_leads(on_sqlite, 5)
     assert len(on_sqlite.queue.messages) == 2 * USERS - 1
-    state = on_sqlite.run(on_sqlite.campaign)  # type: ignore[attr-defined]
+    state = on_sqlite.run(campaign)
     assert (state["migrated"], state["failed"]) == (USERS, 0)
 
 
