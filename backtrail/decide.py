@@ -12,7 +12,7 @@ from typing import Any
 
 from backtrail.changes import Decision
 from backtrail.entity import Entity
-from backtrail.errors import AuthorMistake, BacktrailError, CheckFailed, MigrateFailed
+from backtrail.errors import AuthorMistake, BacktrailError, CheckFailed, ImpureMigration, MigrateFailed
 from backtrail.migration import Migration
 from backtrail.recall import RecallNeeded
 from backtrail.row import Record
@@ -22,6 +22,9 @@ Recalls = Mapping[tuple[str, str], Any]
 
 NOBODYS_FAULT = (NameError, ImportError, SyntaxError, NotImplementedError, RecursionError, MemoryError, SystemExit)
 """Errors that no entity's data can be blamed for."""
+
+LATER = dt.timedelta(seconds=1)
+"""How much later it is for the decision that tells whether the time decides what is recalled."""
 
 LIBRARIES = [Path(sysconfig.get_paths()[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 """Where code lies that no author wrote."""
@@ -67,6 +70,31 @@ def decide(migration: Migration, subject: Entity) -> Decision:
     except Exception as error:
         raise MigrateFailed(place(error)) from error
     return subject.decision
+
+
+def demand_same_recall(migration: Migration, later: Entity, needed: RecallNeeded) -> None:
+    """Nothing, where `migrate` recalls with the same arguments at a later time.
+
+    Others would be asked for at every try, and paid for without end.
+
+    Args:
+        migration: whose `migrate` needs a result.
+        later: the same entity with a later time, the same rows and the same known results.
+        needed: what it needs.
+
+    Raises:
+        ImpureMigration: the arguments depend on the time, on chance or on what was decided before.
+    """
+    try:
+        decide(migration, later)
+    except RecallNeeded as other:
+        if other.label == needed.label and other.digest != needed.digest:
+            raise ImpureMigration(
+                f"{migration.name}: what recall {needed.label!r} is called with differs from one decision to the next on the same rows:"
+                " it must not depend on entity.now or chance, for what is called with other arguments is paid for again"
+            ) from None
+    except BacktrailError:
+        return  # it shows itself where it is decided
 
 
 def check(migration: Migration, subject: Entity) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from backtrail.changes import Create, Decision, NoteKind, Update
+from backtrail.decide import LATER, demand_same_recall
 from backtrail.entity import Entity
 from backtrail.errors import BacktrailError, CheckFailed, RecallFailed, UsageError
 from backtrail.keys import key_text
@@ -197,6 +198,8 @@ class _Author:
             try:
                 self.migration.migrate(entity)
             except RecallNeeded as needed:
+                later = self._entity(key, memory.read(self.migration.reads, key), self.migration.writes, self.now + LATER)
+                demand_same_recall(self.migration, later, needed)
                 self.known[needed.label, needed.digest] = _called(needed)
                 continue
             return entity.decision
@@ -221,12 +224,14 @@ class _Author:
                 rows.setdefault(table, memory.written(table, writes))
         return self._entity(key, rows, ())
 
-    def _entity(self, key: Any, rows: Mapping[str, Sequence[Record]], writes: Sequence[str]) -> Entity:
+    def _entity(
+        self, key: Any, rows: Mapping[str, Sequence[Record]], writes: Sequence[str], now: dt.datetime | None = None
+    ) -> Entity:
         migration = self.migration
         entity = _TrialEntity(
             copy.deepcopy(key),
             migration=migration.name,
-            now=self.now,
+            now=now or self.now,
             rows=rows,
             writes=writes,
             tables=self.columns,

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from backtrail.changes import Create, Decision
-from backtrail.decide import check, decide, entity
+from backtrail.decide import LATER, check, decide, demand_same_recall, entity
 from backtrail.errors import (
     AuthorMistake,
     CheckFailed,
@@ -21,6 +21,7 @@ from backtrail.errors import (
 )
 from backtrail.failpoint import reach
 from backtrail.image import Image, Ref, Written
+from backtrail.migration import Migration
 from backtrail.recall import RecallNeeded
 from backtrail.stores.base import Rowsets, Transaction
 from ledger.campaigns import GOING
@@ -290,6 +291,7 @@ class Attempt:
             try:
                 job.decision = self._decided(job, recalls.get(job.text), recorded=recorded)
             except RecallNeeded as needed:
+                self._demand_same_recall(job, needed, recorded=recorded)
                 pending.append((job.text, needed))
             except Quarantine as failure:
                 job.fail_late(self.begin, failure)
@@ -304,12 +306,21 @@ class Attempt:
                     job.fail_late(self.begin, failure)
 
     def _decided(self, job: Job, recalls: Any, *, recorded: bool = False) -> Decision:
-        work, now = self.work, self.now
-        migration = work.migration
-        if recorded and job.standing.begun is not None:
-            now = at_time(job.standing.begun.at, now)
-            migration = work.as_of(self.tx, job.standing.begun.campaign)
-        return decide(migration, entity(migration, job.key, now, job.rows, work.tables, recalls, self.recalls.making(job)))
+        migration, now = self._as_of(job, recorded=recorded)
+        return decide(migration, entity(migration, job.key, now, job.rows, self.work.tables, recalls, self.recalls.making(job)))
+
+    def _as_of(self, job: Job, *, recorded: bool) -> tuple[Migration, dt.datetime]:
+        """The migration with its parameters and the time, of now, or as recorded when the job was first decided."""
+        begun = job.standing.begun
+        if recorded and begun is not None:
+            return self.work.as_of(self.tx, begun.campaign), at_time(begun.at, self.now)
+        return self.work.migration, self.now
+
+    def _demand_same_recall(self, job: Job, needed: RecallNeeded, *, recorded: bool) -> None:
+        migration, now = self._as_of(job, recorded=recorded)
+        later = now + LATER if now == self.now else now  # the recorded time does not pass
+        known = self.recalls.looking_up([job])(job)
+        demand_same_recall(migration, entity(migration, job.key, later, job.rows, self.work.tables, missing=known), needed)
 
     def _demand_pure(self, job: Job) -> None:
         again = self._decided(job, self.recalls.of([job]).get(job.text), recorded=job.action == "redo")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import itertools
+import random
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from backtrail import Entity, Keys, Migration, Opaque, Rows
-from backtrail.errors import AuthorMistake, RecallFailed, UndeclaredTable, UnknownField, UnknownName, UsageError
+from backtrail.errors import AuthorMistake, ImpureMigration, RecallFailed, UndeclaredTable, UnknownField, UnknownName, UsageError
 from backtrail.testing import NOW, Trial, TrialFailed, trial
 
 DOCUMENTS: dict[str, Any] = {"keys": Keys("users", "_id"), "reads": (Rows("users", by="_id"),)}
@@ -504,6 +505,19 @@ def test_a_recalled_function_is_called_once_for_its_arguments():
     result = trial(titled(lambda key, tone: calls.append(key) or f"{tone} {key}"), {"users": [{"id": 1}, {"id": 2}]})
     assert titles(result) == ["dry 1", "dry 2"]
     assert calls == [1, 2]
+
+
+@pytest.mark.parametrize("argument", [lambda user: user.now.isoformat(), lambda user: random.random()], ids=["time", "chance"])
+def test_a_recall_with_other_arguments_each_time_is_refused(argument: Callable[[Entity], Any]) -> None:
+    """Before anything is called: a worker would call, and pay, at every try."""
+    calls: list[Any] = []
+
+    def migrate(_: Any, user: Entity) -> None:
+        user.create("copies", {"title": user.recall("title", calls.append, argument(user))})
+
+    with pytest.raises(ImpureMigration, match="recall 'title'"):
+        trial(by_user(migrate), {"users": [{"id": 1}]})
+    assert calls == []
 
 
 def test_a_recall_can_be_given_as_a_value_or_another_function():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+import random
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
@@ -65,6 +66,22 @@ def test_a_result_that_cannot_be_stored_halts_the_campaign(on_sqlite: Engine, mo
     assert (end["state"], end["migrated"]) == ("halted", 0)
     assert asked == ["Ann"]
     assert on_sqlite.rows("users", "name") == [("Ann",)]
+
+
+@pytest.mark.parametrize("argument", [lambda user: user.now.isoformat(), lambda user: random.random()], ids=["time", "chance"])
+def test_other_arguments_at_every_try_halt_the_campaign(engine: Engine, argument: Callable[[Any], Any]) -> None:
+    """Nothing is called: it would be paid for at every try, and there would be no end of tries."""
+    engine.table("users", id=int, name=str)
+    engine.add("users", (1, "Ann"), (2, "Bob"))
+    asked: list[Any] = []
+
+    def migrate(user: Any) -> None:
+        known = user.recall("greeting", str, user.key)  # which is the same at every try
+        user.update(user.one("users"), set={"name": user.recall("title", asked.append, argument(user)) or known})
+
+    end = engine.migrate(migration(migrate, keys=Keys("users", engine.id), reads=(Rows("users", engine.id),), writes=("users",)))
+    assert (end["state"], end["migrated"], asked) == ("halted", 0, [])
+    assert "what recall 'title' is called with differs" in end["halted"]
 
 
 def many(engine: Engine, number: int, asked: list[str]) -> type[Migration]:
