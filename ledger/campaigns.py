@@ -196,7 +196,7 @@ class Campaigns(ABC):
 
     @abstractmethod
     def give_back(self, tx: Transaction, campaign: int, number: int, note: str | None = None) -> None:
-        """Nothing; the batch is to be sent again. The note says why a worker would not have it."""
+        """Nothing; the batch is to be sent again. The note says why a worker would not have it, and counts from now."""
 
     @abstractmethod
     def remark(self, tx: Transaction, campaign: int, number: int, note: str) -> None:
@@ -204,7 +204,7 @@ class Campaigns(ABC):
 
     @abstractmethod
     def recall_sent(self, tx: Transaction, campaign: int) -> None:
-        """Nothing; batches whose messages were sent and not done are to be sent again: some may have been given back unseen."""
+        """Nothing; batches that are not done are to be sent again, whatever was noted about them: some may have been given back unseen."""
 
     @abstractmethod
     def sent(self, tx: Transaction, campaign: int, batches: Sequence[Batch], now: int) -> None:
@@ -226,7 +226,7 @@ class Campaigns(ABC):
     ) -> list[Batch]:
         """Some of the campaign's batches in those states, lowest number first, without their keys.
 
-        Those that a worker would not have are among them only if they were sent before a time; those of later waves only if none is named.
+        Those that a worker would not have are among them only if that was before a time; those of later waves only if none is named.
         """
 
     @abstractmethod

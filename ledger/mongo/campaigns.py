@@ -20,6 +20,7 @@ from backtrail.stores.base import Transaction
 from ledger.campaigns import ARROWS, Batch, Campaign, Campaigns, State
 from ledger.keyring import Keyring
 from ledger.mongo.collections import Document, Documents, database_of, session_of, take_ids
+from ledger.presence import milliseconds
 from ledger.progress import COUNTS, Sum, Tally
 
 AS_TEXT = ("options", "params", "key_types", "cursor", "settled")
@@ -155,7 +156,7 @@ class MongoCampaigns(Campaigns):
         if note is None:
             change["$unset"] = {"note": ""}
         else:
-            change["$set"]["note"] = note
+            change["$set"] |= {"note": note, "sent_at": Int64(milliseconds(tx))}  # the feeder may not have marked it yet
         with self._patience(tx, campaign, [number]) as session:
             _batches(tx).update_one(where, change, session=session)
 
@@ -166,7 +167,7 @@ class MongoCampaigns(Campaigns):
     def recall_sent(self, tx: Transaction, campaign: int) -> None:
         change = {"$set": {"state": "ready"}, "$unset": {"note": ""}}
         with self._patience(tx, campaign, ()) as session:
-            _batches(tx).update_many({"_id.campaign": campaign, "state": "sent"}, change, session=session)
+            _batches(tx).update_many({"_id.campaign": campaign, "state": {"$ne": "done"}}, change, session=session)
 
     def sent(self, tx: Transaction, campaign: int, batches: Sequence[Batch], now: int) -> None:
         change = {"$set": {"state": "sent", "sent_at": Int64(now)}, "$inc": {"attempts": 1}}
@@ -192,7 +193,7 @@ class MongoCampaigns(Campaigns):
         if sent_before is not None:
             where["sent_at"] = {"$lt": sent_before}
         if refused_before is not None:
-            where["$or"] = [{"note": None}, {"sent_at": {"$lt": refused_before}}]
+            where["$or"] = [{"note": None}, {"sent_at": None}, {"sent_at": {"$lt": refused_before}}]
         if up_to_wave is not None:
             where["wave"] = {"$not": {"$gt": up_to_wave}}  # an older form of the ledger had none
         found = _batches(tx).find(where, {"keys": 0}, session=session_of(tx)).sort("_id.number", 1).limit(limit)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from backtrail.stores.base import Transaction
 from ledger.campaigns import ARROWS, Batch, Campaign, Campaigns, State
 from ledger.keyring import Keyring
+from ledger.presence import milliseconds
 from ledger.progress import COUNTS, Sum, Tally
 from ledger.sql.tables import ledger_tables
 
@@ -138,14 +139,17 @@ class SqlCampaigns(Campaigns):
     def give_back(self, tx: Transaction, campaign: int, number: int, note: str | None = None) -> None:
         table = self.batches
         where = sa.and_(table.c.campaign == campaign, table.c.number == number, table.c.state != "done")
-        tx.connection.execute(sa.update(table).where(where).values(state="ready", note=note, attempts=table.c.attempts + 1))
+        values: dict[str, Any] = {"state": "ready", "note": note, "attempts": table.c.attempts + 1}
+        if note is not None:
+            values["sent_at"] = milliseconds(tx)  # the feeder may not have marked it yet
+        tx.connection.execute(sa.update(table).where(where).values(values))
 
     def remark(self, tx: Transaction, campaign: int, number: int, note: str) -> None:
         self._set(tx, campaign, [number], {"note": note})
 
     def recall_sent(self, tx: Transaction, campaign: int) -> None:
         table = self.batches
-        where = sa.and_(table.c.campaign == campaign, table.c.state == "sent")
+        where = sa.and_(table.c.campaign == campaign, table.c.state != "done")
         tx.connection.execute(sa.update(table).where(where).values(state="ready", note=None))
 
     def sent(self, tx: Transaction, campaign: int, batches: Sequence[Batch], now: int) -> None:
@@ -173,7 +177,7 @@ class SqlCampaigns(Campaigns):
         if sent_before is not None:
             query = query.where(table.c.sent_at < sent_before)
         if refused_before is not None:
-            query = query.where(sa.or_(table.c.note.is_(None), table.c.sent_at < refused_before))
+            query = query.where(sa.or_(table.c.note.is_(None), table.c.sent_at.is_(None), table.c.sent_at < refused_before))
         if up_to_wave is not None:
             query = query.where(table.c.wave <= up_to_wave)
         return [self._batch(tx, row) for row in tx.connection.execute(query.order_by(table.c.number).limit(limit))]

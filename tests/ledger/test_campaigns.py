@@ -9,6 +9,7 @@ import pytest
 
 from backtrail.errors import UnknownName, UsageError
 from ledger.campaigns import ARROWS, GOING, UNFINISHED, Campaign, State
+from ledger.presence import milliseconds
 from ledger.progress import Tally
 from tests.engine import Engine
 
@@ -96,6 +97,27 @@ def test_a_batch_given_back_before_it_was_marked_is_sent_again(engine: Engine) -
         campaigns.sent(tx, campaign.id, published, now=8)
         assert [one.number for one in campaigns.unfinished(tx, campaign.id, ("ready",), 9)] == [1]
         assert [one.number for one in campaigns.unfinished(tx, campaign.id, ("sent",), 9)] == [2]
+
+
+def test_a_batch_refused_before_it_was_marked_is_sent_again(engine: Engine) -> None:
+    """Some seconds later, as any that was refused; and at once when somebody says that the campaign goes on."""
+    campaign = opened(engine)
+    campaigns = engine.ledger.campaigns
+    with engine.store.transaction() as tx:
+        campaigns.add_batches(tx, campaign, 1, [["1"]])
+        published = campaigns.unfinished(tx, campaign.id, ("ready",), 9)
+    with engine.store.transaction() as tx:
+        refused = milliseconds(tx)
+        campaigns.give_back(tx, campaign.id, 1, "other code")
+    with engine.store.transaction() as tx:
+        campaigns.sent(tx, campaign.id, published, now=refused)
+        assert campaigns.unfinished(tx, campaign.id, ("ready",), 9, refused_before=refused) == []
+        assert len(campaigns.unfinished(tx, campaign.id, ("ready",), 9, refused_before=refused + 60_000)) == 1
+    with engine.store.transaction() as tx:
+        campaigns.recall_sent(tx, campaign.id)
+    with engine.store.transaction(write=False) as tx:
+        assert len(campaigns.unfinished(tx, campaign.id, ("ready",), 9, refused_before=refused)) == 1
+        assert campaigns.notes(tx, campaign.id) == []
 
 
 def test_batches_are_counted_by_what_became_of_them(engine: Engine) -> None:
