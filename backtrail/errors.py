@@ -193,6 +193,15 @@ class OtherCode(BacktrailError):
     remedy: ClassVar[Remedy] = "retry"
 
 
+class InHand(BacktrailError):
+    """Another process makes the recalls of the same batch; the batch goes back untouched, in case that one comes to no end."""
+
+    remedy: ClassVar[Remedy] = "retry"
+
+    def __init__(self) -> None:
+        super().__init__("another process makes the batch's recalls")
+
+
 class OtherRelease(BacktrailError):
     """This worker's release of Backtrail is too old for a message; its batch goes back untouched."""
 

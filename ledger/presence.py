@@ -40,8 +40,15 @@ class Presence(ABC):
         """The workers that were seen lately."""
 
     @abstractmethod
-    def lead(self, tx: Transaction, name: str, owner: str) -> int | None:
-        """The fence of the owner's lease, which grows with every change of leader; None while somebody else leads."""
+    def lead(self, tx: Transaction, name: str, owner: str, lasting: int = LEASE_MS) -> int | None:
+        """The fence of the owner's lease, which grows with every change of leader; None while somebody else leads.
+
+        The lease lasts so many milliseconds from now.
+        """
+
+    @abstractmethod
+    def leader(self, tx: Transaction, name: str) -> str | None:
+        """Whose lease of that name has not run out; None where nobody leads."""
 
 
 def milliseconds(tx: Transaction) -> int:

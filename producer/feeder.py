@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from backtrail.errors import BacktrailError, Halt, OtherCode, Retry, UnsuitableBroker, UsageError
@@ -111,10 +112,11 @@ class Feeder:
             self._lost |= self.queue.forgot(lambda: self._in_flight(campaigns))
             self._look_whether_held()
         busy = refused = False
-        again = self._lost and not (campaigns and self._enough_waits(campaigns))
+        enough = cache(lambda: bool(campaigns) and self._enough_waits(campaigns))
+        again = self._lost and not enough()
         for campaign in campaigns:
             try:
-                busy |= self._feed(campaign, again=again)
+                busy |= self._feed(campaign, enough, again=again)
             except UnsuitableBroker:
                 raise  # the broker is gone for a while, which is nothing that the campaign could do about
             except OtherCode:
@@ -204,7 +206,7 @@ class Feeder:
         else:
             log.warning("%s takes back the wave of %s that failed", opened.name, campaign.name)
 
-    def _feed(self, campaign: Campaign, *, again: bool) -> bool:
+    def _feed(self, campaign: Campaign, enough: Callable[[], bool], *, again: bool) -> bool:
         wave = wave_of(campaign)
         if again:
             self._send(campaign, ("sent",), self._high)
@@ -215,7 +217,7 @@ class Feeder:
             with self._leading() as tx:
                 self.ledger.campaigns.settle(tx, campaign.id, SETTLED)
         demand_limits(campaign, progress)
-        if stale:
+        if stale and not enough():
             self._publish(campaign, stale)
         ready = sum(one.ready for number, one in progress.waves.items() if number <= wave)
         if not is_planned(campaign) and progress.sent + ready < self._high / 2:

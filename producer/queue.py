@@ -81,7 +81,7 @@ class Queue:
         Raises:
             UnsuitableBroker: the broker cannot be reached; some of the messages may be there, which does no harm.
         """
-        self._quiet.moved()
+        self._quiet.published()
         with self._told(), self._broker.producer() as producer:
             for batch in batches:
                 arguments = job.message(campaign, batch)
@@ -114,11 +114,11 @@ class Quiet:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._sent = 0
-        self.moved()
+        self._since, self._pause = clock(), QUIET_S
 
-    def moved(self) -> None:
-        """Nothing; it is not quiet now."""
-        self._since, self._pause = self._clock(), QUIET_S
+    def published(self) -> None:
+        """Nothing; it is not quiet now. What was sent again in vain may be sent again in vain once more: that takes as long as it did."""
+        self._since = self._clock()
 
     def too_long(self, waiting: int, sent: Callable[[], int]) -> bool:
         """Whether messages must be missing; once, and then not before twice as long.
@@ -133,7 +133,7 @@ class Quiet:
             return False
         if (number := sent()) != self._sent:
             self._sent = number
-            self.moved()
+            self._since, self._pause = now, QUIET_S
         if not number or now - self._since < self._pause:
             return False
         self._since, self._pause = now, min(2 * self._pause, LONGEST_QUIET_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
@@ -24,6 +24,7 @@ from backtrail.failpoint import reach
 from backtrail.recall import RecallNeeded
 from ledger.progress import Tally
 from worker.execute import NAMED, SAME_MISTAKE, execute
+from worker.hold import RENEW_S, holding
 from worker.jobs import RecallsPending, Rejected
 from worker.portion import TooLong
 from worker.recalls import called
@@ -88,7 +89,7 @@ class Isolation:
 
     def fetch(self, pending: RecallsPending) -> None:
         """Nothing; what was recalled is known from now on."""
-        fetch(self.work, pending)
+        fetch(self.work, self.number, pending)
 
     def _in_portions(self, keys: Sequence[str], failures: dict[str, Quarantine], size: int, *, finish: bool, whole: bool) -> None:
         """Nothing; the entities are done, so many at once at the most: fewer, where those would take too long."""
@@ -189,13 +190,19 @@ def _may_change_hands(failure: Quarantine) -> bool:
     return isinstance(failure, ConstraintFailed) and failure.clash
 
 
-def fetch(work: Work, pending: RecallsPending) -> None:
+def fetch(work: Work, number: int, pending: RecallsPending) -> None:
     """Nothing; every result that was asked for is stored, apart from the batch's own transaction, so that nothing is paid twice.
 
     Raises:
+        InHand: another process makes the batch's recalls.
         RecallFailed: a call failed; the others' results are kept.
     """
     work.uses_recalls = True
+    with holding(work.ledger, work.campaign.id, number) as renew:
+        _fetch(work, pending, renew)
+
+
+def _fetch(work: Work, pending: RecallsPending, renew: Callable[[], None]) -> None:
     with work.store.transaction(write=False) as tx:
         known = work.ledger.journal.recalls(tx, work.campaign.migration, {key: work.subject(key) for key, _ in pending.needed})
     wanted = [(key, needed) for key, needed in pending.needed if (needed.label, needed.digest) not in known.get(key, {})]
@@ -205,7 +212,8 @@ def fetch(work: Work, pending: RecallsPending) -> None:
         left: set[Future[object]] = set(calls)
         while left:
             # What has come while others were stored is stored together: a call that takes its time waits for nobody.
-            done, left = wait(left, return_when=FIRST_COMPLETED)
+            done, left = wait(left, timeout=RENEW_S, return_when=FIRST_COMPLETED)
+            renew()
             results = []
             for call in done:
                 key, needed = calls[call]
@@ -213,7 +221,7 @@ def fetch(work: Work, pending: RecallsPending) -> None:
                     failed.append(error)
                 else:
                     results.append((key, (needed.label, needed.digest), call.result()))
-            failed += _kept(work, results)
+            failed += _kept(work, results) if results else []
     if failed:
         raise failed[0]
 

@@ -18,6 +18,7 @@ from backtrail.errors import (
     Contended,
     DatabaseFault,
     Halt,
+    InHand,
     LedgerTooNew,
     OtherCode,
     OtherRelease,
@@ -26,9 +27,11 @@ from backtrail.errors import (
 )
 from backtrail.failpoint import reach
 from backtrail.settings import Settings
-from ledger.campaigns import GOING
+from backtrail.stores.base import Transaction
+from ledger.campaigns import GOING, Batch, Campaign
 from ledger.presence import milliseconds
 from worker.alone import SUSPECT, WHOLE, Steps, work_alone
+from worker.hold import demand_free
 from worker.isolate import work_through
 from worker.jobs import NotGoing
 from worker.runtime import Runtime, runtime
@@ -106,23 +109,18 @@ def run(settings: Settings, v: object, campaign: object, batch: object, worker: 
 def _once(here: Runtime, number: int, part: int, worker: str, parts: int, newer: job.NewerFormat | None, *, again: bool) -> str:
     try:
         with here.store.transaction(write=False) as tx:
-            here.demand_ledger(tx)
-            campaign = here.ledger.campaigns.get(tx, number)
-            batch = here.ledger.campaigns.peek(tx, number, part)
-        if batch is None or campaign is None:
-            raise Rejected("a message of a batch that does not exist")  # noqa: TRY301 -- beside the condition it reads best
+            campaign, batch = _looked_up(here, tx, number, part, newer)
+            came_back = again or batch.attempts > 1
+            if came_back:
+                demand_free(here.ledger, tx, number, part)
         if batch.state == "done":
             return "done before"
-        if campaign.state not in GOING:
-            raise NotGoing  # noqa: TRY301 -- the transaction below may find the same
-        if newer is not None:
-            raise OtherRelease(f"release {__version__} does not know {newer}: upgrade it")  # noqa: TRY301 -- as above
         steps = Steps(here.ledger, batch)
         if steps.tries(WHOLE) >= SUSPECT or steps.alone:
             done = str(work_alone(lambda: here.work(campaign), steps, campaign))
         else:
             # The first delivery of a batch costs no write of its own.
-            with steps.trying(WHOLE) if again or batch.attempts > 1 else nullcontext():
+            with steps.trying(WHOLE) if came_back else nullcontext():
                 done = str(work_through(here.work(campaign), part, batch.keys, parts))
         here.refusals = 0
         return done  # noqa: TRY300 -- nothing more can fail
@@ -132,6 +130,10 @@ def _once(here: Runtime, number: int, part: int, worker: str, parts: int, newer:
     except Halt as halt:
         _halt(here, number, part, halt)
         return f"halted: {type(halt).__name__}"
+    except InHand as error:
+        # Should whoever has it die, it comes round again; what was noted about it stays.
+        _give_back(here, number, part, note=batch.note or f"{worker}: {error}")
+        return "back: another process has it in hand"
     except (Rejected, Retry, UnsuitableDatabase):
         raise
     except BacktrailError as error:
@@ -147,6 +149,24 @@ def _once(here: Runtime, number: int, part: int, worker: str, parts: int, newer:
         log.exception("a bug in Backtrail stopped a batch")
         _halt(here, number, part, DatabaseFault(f"a bug in Backtrail: {place(error)}"))
         raise
+
+
+def _looked_up(here: Runtime, tx: Transaction, number: int, part: int, newer: job.NewerFormat | None) -> tuple[Campaign, Batch]:
+    """The campaign and its batch, of which something may be left to do.
+
+    Raises:
+        Rejected, NotGoing, OtherRelease, LedgerTooNew: as they say.
+    """
+    here.demand_ledger(tx)
+    campaign = here.ledger.campaigns.get(tx, number)
+    batch = here.ledger.campaigns.peek(tx, number, part)
+    if batch is None or campaign is None:
+        raise Rejected("a message of a batch that does not exist")
+    if batch.state != "done" and campaign.state not in GOING:
+        raise NotGoing
+    if batch.state != "done" and newer is not None:
+        raise OtherRelease(f"release {__version__} does not know {newer}: upgrade it")
+    return campaign, batch
 
 
 def _give_back(here: Runtime, number: int, part: int, note: str | None = None) -> None:

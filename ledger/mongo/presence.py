@@ -31,7 +31,11 @@ class MongoPresence(Presence):
         found = _workers(tx).find(seen, session=session_of(tx)).sort("_id", 1)
         return [Worker(one["_id"], int(one["seen_at"]), json.loads(one["info"])) for one in found]
 
-    def lead(self, tx: Transaction, name: str, owner: str) -> int | None:
+    def leader(self, tx: Transaction, name: str) -> str | None:
+        found = _leases(tx).find_one({"_id": name, "until": {"$gt": milliseconds(tx)}}, session=session_of(tx))
+        return None if found is None else str(found["owner"])
+
+    def lead(self, tx: Transaction, name: str, owner: str, lasting: int = LEASE_MS) -> int | None:
         leases, session, now = _leases(tx), session_of(tx), milliseconds(tx)
         # Of two that have read the same lease, the second to write it conflicts with the first, and reads again.
         lease = leases.find_one({"_id": name}, session=session)
@@ -42,7 +46,7 @@ class MongoPresence(Presence):
         if lease["owner"] != owner and lease["until"] > now:
             return None
         fence = int(lease["fence"]) + int(lease["owner"] != owner)
-        values = {"owner": owner, "until": Int64(now + LEASE_MS), "fence": Int64(fence)}
+        values = {"owner": owner, "until": Int64(now + lasting), "fence": Int64(fence)}
         leases.update_one({"_id": name}, {"$set": values}, session=session)
         return fence
 

@@ -33,7 +33,13 @@ class SqlPresence(Presence):
         rows = tx.connection.execute(sa.select(table).where(table.c.seen_at > milliseconds(tx) - ALIVE_MS).order_by(table.c.id))
         return [Worker(row.id, row.seen_at, row.info) for row in rows]
 
-    def lead(self, tx: Transaction, name: str, owner: str) -> int | None:
+    def leader(self, tx: Transaction, name: str) -> str | None:
+        table = self.leases
+        query = sa.select(table.c.owner).where(table.c.name == name, table.c.until > milliseconds(tx))
+        found = tx.connection.scalar(query)
+        return None if found is None else str(found)
+
+    def lead(self, tx: Transaction, name: str, owner: str, lasting: int = LEASE_MS) -> int | None:
         table, now = self.leases, milliseconds(tx)
         query = sa.select(table).where(table.c.name == name).with_for_update()
         row = tx.connection.execute(query).first()
@@ -48,5 +54,5 @@ class SqlPresence(Presence):
         if row.owner != owner and row.until > now:
             return None
         fence = int(row.fence) + int(row.owner != owner)
-        tx.connection.execute(sa.update(table).where(table.c.name == name).values(owner=owner, until=now + LEASE_MS, fence=fence))
+        tx.connection.execute(sa.update(table).where(table.c.name == name).values(owner=owner, until=now + lasting, fence=fence))
         return fence

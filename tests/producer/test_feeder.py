@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from backtrail import Entity, Keys, Rows
 from ledger.campaigns import Campaign
+from producer import feeder
 from producer.feeder import Feeder
 from tests.engine import Engine, migration
 
@@ -65,3 +68,16 @@ def test_a_loss_is_remembered_until_too_few_wait(on_sqlite: Engine) -> None:
     on_sqlite.queue.messages.pop()
     feeder.step()
     assert len(set(on_sqlite.queue.messages)) == USERS
+
+
+def test_what_takes_long_is_not_sent_again_while_enough_waits(on_sqlite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches that wait for longer than a message may take are not lost; where one is in nobody's queue any more, all are sent again."""
+    opened(on_sqlite)
+    monkeypatch.setattr(feeder, "RESEND_MS", -1)
+    for _ in range(5):
+        on_sqlite.feeder.step()
+    assert len(on_sqlite.queue.messages) == USERS
+    on_sqlite.queue.messages.pop(0)
+    for _ in range(5):
+        on_sqlite.feeder.step()
+    assert len(on_sqlite.queue.messages) == 2 * USERS - 1

@@ -42,8 +42,22 @@ def test_what_waits_or_moves_is_no_silence() -> None:
     assert when_missing(quiet, clock, 60, waiting=1) == []
     assert when_missing(quiet, clock, 60, sent=0) == []
     assert [second for sent in range(40, 0, -1) for second in when_missing(quiet, clock, 9, sent)] == []
-    quiet.moved()
+    quiet.published()
     assert when_missing(quiet, clock, 9, sent=1) == []
+
+
+def test_what_is_sent_again_in_vain_is_no_movement() -> None:
+    """A batch that takes minutes is sent again ever more rarely, and not every ten seconds; the next one begins anew."""
+    clock = Clock()
+    quiet = Quiet(clock)
+    told = []
+    for second in range(1, 301):
+        clock.now = second
+        if quiet.too_long(0, lambda: 1):
+            told.append(second)
+            quiet.published()
+    assert told == [11, 31, 71, 151, 271]
+    assert when_missing(quiet, clock, 15, sent=2) == [11]
 
 
 def test_a_queue_of_redis_that_was_emptied(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
