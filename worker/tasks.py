@@ -19,10 +19,12 @@ from backtrail.errors import (
     DatabaseFault,
     Halt,
     LedgerTooNew,
+    LockedOut,
     OtherCode,
     OtherRelease,
     Retry,
     UnsuitableDatabase,
+    UsageError,
 )
 from backtrail.failpoint import reach
 from backtrail.settings import Settings
@@ -135,18 +137,27 @@ def _once(here: Runtime, number: int, part: int, worker: str, parts: int, newer:
     except (Rejected, Retry, UnsuitableDatabase):
         raise
     except BacktrailError as error:
+        if isinstance(error, UsageError) and not isinstance(error, LedgerTooNew | LockedOut):
+            # It lies in what was asked for, and not in this worker: it would be so every time, for whoever takes the batch.
+            _halt(here, number, part, error)
+            return f"halted: {type(error).__name__}"
         log.warning("a batch goes back: %s", error, extra={"campaign": f"c{number}", "batch": part})
         here.forget(number)
         _give_back(here, number, part, note=f"{worker}: {error}")
-        if isinstance(error, OtherCode | OtherRelease | LedgerTooNew):
-            time.sleep(min(REFUSAL_S[1], REFUSAL_S[0] * 2**here.refusals))
-            here.refusals = min(here.refusals + 1, 10)
+        _rest(here, error)
         return f"back: {type(error).__name__}"
     except Exception as error:
         # A bug of ours: it shows itself with all it has, and the campaign does not run into it a thousand times.
         log.exception("a bug in Backtrail stopped a batch")
         _halt(here, number, part, DatabaseFault(f"a bug in Backtrail: {place(error)}"))
         raise
+
+
+def _rest(here: Runtime, error: BacktrailError) -> None:
+    """Nothing; a process that has refused a batch has rested."""
+    if isinstance(error, OtherCode | OtherRelease | LedgerTooNew):
+        time.sleep(min(REFUSAL_S[1], REFUSAL_S[0] * 2**here.refusals))
+        here.refusals = min(here.refusals + 1, 10)
 
 
 def _give_back(here: Runtime, number: int, part: int, note: str | None = None) -> None:
@@ -159,7 +170,7 @@ def _give_back(here: Runtime, number: int, part: int, note: str | None = None) -
         log.warning("a batch could not be given back: %s", error, extra={"campaign": f"c{number}", "batch": part})
 
 
-def _halt(here: Runtime, number: int, part: int, halt: Halt) -> None:
+def _halt(here: Runtime, number: int, part: int, halt: BacktrailError) -> None:
     log.error("campaign c%s halts: %s", number, halt)
     here.forget(number)
     with here.ledger.writing() as tx:
