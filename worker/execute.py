@@ -193,12 +193,19 @@ class Attempt:
                 job.fail(self.begin, Tampered(f"its ledger is not what was appended: {wrong}; see `backtrail verify`"))
 
     def _heed_parameters(self) -> None:
-        """Turns `redo` into `migrate`, and `refresh` into `again`, where `migrate` does not take the recorded parameters any more."""
+        """Turns `redo` into `migrate`, and `refresh` into `again`, where `migrate` does not take the recorded parameters any more.
+
+        A `redo` also where somebody has given this campaign others.
+        """
         if self.work.campaign.kind == "redo":
             return
+        given = self.work.campaign.options.get("own_params")
         for job in self._open("redo", "refresh"):
             begun = job.standing.begun
-            if begun is not None and self.work.as_of(self.tx, begun.campaign) is None:
+            if begun is None:
+                continue
+            earlier = self.work.as_of(self.tx, begun.campaign)
+            if earlier is None or (given and job.action == "redo" and earlier.params != self.work.migration.params):
                 job.action = "migrate" if job.action == "redo" else "again"
 
     def _tell_stale(self) -> None:

@@ -11,6 +11,12 @@ from tests.engine import Engine
 from worker.work import Work
 
 
+class Optional(BaseModel):
+    """What may be given."""
+
+    prefix: str = "a-"
+
+
 class Required(BaseModel):
     """What has to be given."""
 
@@ -28,6 +34,12 @@ class Plain(Migration):
     def migrate(self, entity: Entity) -> None:
         prefix = "" if self.params is None else self.params.prefix
         entity.create("profiles", {"id": entity.key, "name": prefix + entity.one("users")["name"]})
+
+
+class Prefixed(Plain):
+    """The same with a parameter."""
+
+    params: Optional
 
 
 class Demanding(Plain):
@@ -79,3 +91,24 @@ def test_what_is_wrong_with_what_was_asked_for_halts(world: Engine, monkeypatch:
     state = world.rerun(Plain, options={"stale": True})
     assert state["state"] == "halted"
     assert "UsageError: no such thing" in state["halted"]
+
+
+@pytest.mark.parametrize("again", ["rerun", "migrate"])
+def test_a_parameter_that_is_given_counts_for_whoever_was_rolled_back(world: Engine, again: str) -> None:
+    """The images of another parameter are not brought again."""
+    assert world.migrate(Prefixed, params={"prefix": "wrong-"})["migrated"] == 2
+    assert world.rollback(Prefixed)["rolled_back"] == 2
+    assert getattr(world, again)(Prefixed, only=["1"], params={"prefix": "right-"})["migrated"] == 1
+    assert names(world) == ["right-Ann"]
+
+
+def test_without_a_parameter_those_that_were_recorded_count(world: Engine) -> None:
+    """Also where another campaign had others since; and who names the same again gets what was recorded."""
+    assert world.migrate(Prefixed, params={"prefix": "first-"})["migrated"] == 2
+    assert world.rerun(Prefixed, only=["2"], params={"prefix": "second-"})["migrated"] == 1
+    assert world.rollback(Prefixed)["rolled_back"] == 2
+    assert world.rerun(Prefixed, only=["1"])["migrated"] == 1
+    assert world.rerun(Prefixed, only=["2"], params={"prefix": "second-"})["migrated"] == 1
+    assert names(world) == ["first-Ann", "second-Bob"]
+    for key in ("1", "2"):
+        assert world.events(Prefixed, key)[-1].facts == {"state": "migrated"}, "it is redone, and nothing is decided"
