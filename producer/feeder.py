@@ -221,7 +221,7 @@ class Feeder:
         if not is_planned(campaign) and progress.sent + ready < self._high / 2:
             ready += self._plan(campaign)
         if ready and self.held is None:
-            self._send(campaign, ("ready",), self._throttle.allowed(campaign, progress.sent, self._high))
+            self._send(campaign, ("ready",), self._high - progress.sent, progress.under_way)
         elif is_planned(campaign) and not progress.sent and not ready:
             return self._end(campaign, progress)
         return bool(ready or progress.sent)
@@ -259,7 +259,7 @@ class Feeder:
         self.ledger.campaigns.advance(tx, campaign, ahead.cursor, fed=ahead.fed, total=total)
         return ahead
 
-    def _send(self, campaign: Campaign, states: tuple[str, ...], limit: int) -> None:
+    def _send(self, campaign: Campaign, states: tuple[str, ...], limit: int, under_way: int = 0) -> None:
         if limit <= 0:
             return
         with self.ledger.store.transaction(write=False) as tx:
@@ -268,9 +268,13 @@ class Feeder:
             batches = self.ledger.campaigns.unfinished(
                 tx, campaign.id, states, limit, refused_before=before, up_to_wave=wave_of(campaign)
             )
+        fresh = "ready" in states  # what was lost was charged when it was sent first
+        if fresh:
+            batches = self._throttle.allowed(campaign, batches, under_way)
         if batches:
             self._publish(campaign, batches)
-            self._throttle.spent(campaign, len(batches))
+            if fresh:
+                self._throttle.spent(campaign, batches)
             self._refused_ms = random.randint(*REFUSED_MS)  # noqa: S311 -- no secret
 
     def _publish(self, campaign: Campaign, batches: list[Batch]) -> None:
