@@ -159,8 +159,7 @@ def test_whoever_lets_it_go_on_has_seen_what_failed(engine):
     campaign = engine.open(cls, "migrate", options=WAVES, batch_size=10)
     assert engine.run(campaign)["state"] == "halted"
     assert len(engine.states(cls)) == 3
-    with engine.store.transaction() as tx:
-        assert engine.ledger.campaigns.move(tx, campaign, "running", now=1)
+    go_on(engine, campaign)
     end = engine.run(campaign)
     assert (end["state"], end["failed"], end["migrated"]) == ("completed", 2, 298)
 
@@ -215,6 +214,33 @@ def test_a_live_application_does_not_close_it(on_sqlite):
     engine.execute("UPDATE users SET name = 'else' WHERE id = 1")
     assert engine.run(campaign)["state"] == "completed"
     assert touched(engine) == 299
+
+
+def test_whoever_lets_it_go_on_has_seen_what_verify_found(on_sqlite):
+    """Once it is let go on, only what is found besides closes the gate again."""
+    engine = on_sqlite
+    cls = users(engine, 40)
+    campaign = engine.open(cls, "migrate", options={**WAVES, "waves": [0.5, 1.0]})
+    engine.feeder.step()
+    engine.work()
+    engine.execute("UPDATE users SET name = 'else' WHERE id < 4")
+    engine.execute("UPDATE backtrail_streams SET version = version + 1 WHERE key = '9'")
+    state = engine.run(campaign)
+    assert state["state"] == "halted"
+    assert "1 problems in ledger; verify found 4 problems in drift" in state["halted"]
+    engine.execute("UPDATE users SET name = 'else' WHERE id IN (4, 5)")
+    go_on(engine, campaign)
+    state = engine.run(campaign)
+    assert "wave 1 of 2 (50%): verify found 6 problems in drift: " in state["halted"]
+    go_on(engine, campaign)
+    assert engine.run(campaign)["state"] == "completed"
+    assert touched(engine) == 34
+
+
+def go_on(engine: Engine, campaign: Any) -> None:
+    """Somebody lets the campaign go on."""
+    with engine.store.transaction() as tx:
+        assert engine.ledger.campaigns.move(tx, campaign, "running", now=1)
 
 
 def test_too_many_failures_halt_without_waves_too(engine, monkeypatch):
