@@ -22,6 +22,7 @@ from backtrail.errors import (
     LockedOut,
     OtherCode,
     OtherRelease,
+    RecallFailed,
     Retry,
     UnsuitableDatabase,
     UsageError,
@@ -100,7 +101,8 @@ def run(settings: Settings, v: object, campaign: object, batch: object, worker: 
                     raise
     except (Retry, UnsuitableDatabase) as error:
         log.warning("a batch goes back: %s", error, extra={"campaign": f"c{number}", "batch": part})
-        _give_back(here, number, part)
+        # A lock that is held goes away by itself; of a call that fails somebody has to know.
+        _give_back(here, number, part, note=f"{worker}: {error}" if isinstance(error, RecallFailed) else None)
         return f"back: {type(error).__name__}"
     raise AssertionError("tenacity ends with a result or an error")
 
