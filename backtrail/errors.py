@@ -53,6 +53,10 @@ class LedgerTooNew(UsageError):
     """The ledger was written by a newer version of Backtrail."""
 
 
+class LockedOut(UsageError):
+    """The ledger is encrypted, and its secrets cannot be had here; another worker may have the master key."""
+
+
 class LedgerTooOld(UnsuitableDatabase):
     """The ledger is in the form of an older version of Backtrail; nothing but `backtrail upgrade` and a starting worker changes that."""
 

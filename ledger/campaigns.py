@@ -104,6 +104,8 @@ class Batch:
     sent_at: int | None = None
     wave: int = 0
     note: str | None = None
+    size: int = 0
+    """How many jobs it has, also where its keys were not read."""
 
 
 class Campaigns(ABC):

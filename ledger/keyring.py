@@ -26,7 +26,7 @@ from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from backtrail.errors import UsageError
+from backtrail.errors import LockedOut, UsageError
 from backtrail.stores.base import Transaction
 
 if TYPE_CHECKING:
@@ -174,13 +174,13 @@ class Keyring:
         """Nothing; the lookup secret is known.
 
         Raises:
-            UsageError: the ledger is encrypted, and no master key here opens it.
+            LockedOut: the ledger is encrypted, and no master key here opens it.
         """
         if self._lookup is not None and not again:
             return
         found = self.vault.lookup(tx)
         if found is None or found.secret is None:
-            raise UsageError("the ledger's lookup secret is gone: put backtrail.lookup back from a backup")
+            raise LockedOut("the ledger's lookup secret is gone: put backtrail.lookup back from a backup")
         self._lookup, self._sealing = self._unwrap(found, "lookup"), found.master is not None
 
     def complete(self, tx: Transaction) -> bool:
@@ -271,7 +271,7 @@ def unwrap(masters: Sequence[Master], wrapped: Wrapped, whose: str) -> bytes:
     """The secret.
 
     Raises:
-        UsageError: the master key that wrapped it is not among these, or somebody put something else there.
+        LockedOut: the master key that wrapped it is not among these, or somebody put something else there.
     """
     if wrapped.master is None:
         return wrapped.secret
@@ -280,10 +280,10 @@ def unwrap(masters: Sequence[Master], wrapped: Wrapped, whose: str) -> bytes:
             try:
                 return unseal(master.cipher, wrapped.secret, whose.encode())
             except ValueError:
-                raise UsageError(
+                raise LockedOut(
                     f"the wrapped key of {whose} is not what was kept: put it back from a backup of the keys"
                 ) from None
-    raise UsageError(
+    raise LockedOut(
         f"this ledger is encrypted, and the master key {wrapped.master} is not here: set BACKTRAIL_MASTER_KEY_FILE to the file that has it"
     )
 

@@ -61,6 +61,8 @@ class Progress:
     ready: int = 0
     sent: int = 0
     done: int = 0
+    under_way: int = 0
+    """How many entities are in batches that were sent and are not done."""
     waves: dict[int, Progress] = field(default_factory=dict)
     """The same of each wave; empty for a wave itself."""
 
@@ -76,6 +78,7 @@ class Progress:
         """Counts batches in."""
         self.planned += one.entities
         setattr(self, one.state, getattr(self, one.state) + one.batches)
+        self.under_way += one.entities if one.state == "sent" else 0
         for name, count in zip(COUNTS, one.counts, strict=True):
             setattr(self.tally, name, getattr(self.tally, name) + count)
 

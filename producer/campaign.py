@@ -40,7 +40,9 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
         DriftFound: a rollback would overwrite later writes; nothing was changed.
     """
     store = ledger.store
-    if order.kind != "migrate" and not order.params:
+    if order.params:
+        order = replace(order, options={**order.options, "own_params": True})  # they count, whatever was recorded
+    elif order.kind != "migrate":
         order = replace(order, params=last_params(ledger, found))
     if order.kind not in GOING_BACK:
         found.instance(order.params)

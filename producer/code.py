@@ -46,7 +46,7 @@ class Codes:
         if fingerprint == campaign.fingerprint and time.monotonic() - since < AGAIN_S:
             raise error
         try:
-            found = self._found[campaign.id] = _load(campaign)
+            found = self._found[campaign.id] = load(campaign)
         except OtherCode as refusal:
             if str(refusal) != str(error):
                 log.warning("%s is left to the feeder of another worker: %s", campaign.name, refusal)
@@ -56,7 +56,12 @@ class Codes:
         return found
 
 
-def _load(campaign: Campaign) -> Found:
+def load(campaign: Campaign) -> Found:
+    """The campaign's code, as it is on disk now.
+
+    Raises:
+        OtherCode, Halt: as `Codes.of` says.
+    """
     try:
         found = find(campaign.source, fresh=campaign.source.rpartition(":")[0].endswith(".py"))
     except Halt:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from backtrail.errors import BacktrailError, Halt, OtherCode, Retry, UnsuitableBroker, UsageError
+from backtrail.errors import BacktrailError, Halt, OtherCode, Retry, UnsuitableBroker, UnsuitableDatabase, UsageError
 from backtrail.failpoint import reach
 from backtrail.stores.base import Transaction
 from ledger.campaigns import GOING, SETTLED, Batch, Campaign
@@ -22,7 +22,7 @@ from ledger.ledger import Ledger
 from ledger.presence import LEASE_MS, Worker, milliseconds
 from ledger.progress import Progress
 from producer.campaign import open_campaign
-from producer.code import Codes
+from producer.code import Codes, load
 from producer.gate import Inspection
 from producer.order import Order
 from producer.queue import Queue
@@ -50,6 +50,9 @@ again, it would be the same one that has.
 
 RESEND_MS = 120_000
 """After how long without an end a batch is sent again: its message may be lost, and a second one does no harm."""
+
+TAKE_BACK_S = 3.0
+"""How long a feeder waits that could not open the campaign that takes a wave back, before it tries again."""
 
 BACK_S = 20.0
 """How long a feeder does not lead that could not feed a campaign: so long that several of its kind come round to one that can."""
@@ -81,6 +84,7 @@ class Feeder:
         self._lost = False
         self._codes = Codes()
         self._back_until = 0.0
+        self._take_back_at = 0.0
         self._refused_ms = REFUSED_MS[0]
 
     @property
@@ -103,8 +107,9 @@ class Feeder:
         if self.fence is None:
             return False
         with self.ledger.store.transaction(write=False) as tx:
-            campaigns = self.ledger.campaigns.all(tx, states=GOING)
+            found = self.ledger.campaigns.all(tx, states=(*GOING, "halted"))
             alive = self.ledger.presence.alive(tx)
+        campaigns = [campaign for campaign in found if campaign.state in GOING]
         self._meet(alive)
         self._keep({campaign.id for campaign in campaigns})
         self._going = {campaign.name for campaign in campaigns}
@@ -124,6 +129,9 @@ class Feeder:
             except (Halt, UsageError) as error:
                 self._halt(campaign, error)
         self._lost &= not again
+        for campaign in found:
+            if _goes_back(campaign) and time.monotonic() >= self._take_back_at:
+                self._take_back(campaign)
         if refused:
             self._stand_back(len(alive))
         return busy
@@ -187,22 +195,31 @@ class Feeder:
 
     def _halt(self, campaign: Campaign, why: BacktrailError) -> None:
         with self._leading() as tx:
-            if isinstance(why, OverLimit):
-                self._advance(tx, campaign, forgiven=why.forgiven, gates=with_gate(campaign, why.gate))
             text = str(why) if isinstance(why, OverLimit) else f"{why}; {campaign.ways}"
+            if isinstance(why, OverLimit):
+                gates = with_gate(campaign, why.gate)
+                campaign = self._advance(tx, campaign, forgiven=why.forgiven, gates=gates, take_back=text)
             moved = self.ledger.campaigns.move(tx, campaign, "halted", now=milliseconds(tx), halted=text)
         log.warning("%s halts: %s", campaign.name, why)
-        if moved and isinstance(why, OverLimit) and campaign.options.get("if_wave_fails") == "rollback":
-            self._take_back(campaign, str(why))
+        halted = replace(campaign, state="halted", halted=text)
+        if moved and _goes_back(halted):
+            self._take_back(halted)
 
-    def _take_back(self, campaign: Campaign, why: str) -> None:
-        """Nothing; the failed wave goes back by a campaign of its own, which ends the one that it is of."""
+    def _take_back(self, campaign: Campaign) -> None:
+        """Nothing; the failed wave goes back by a campaign of its own, which ends the one that it is of; or that is tried again later."""
         options = {"on_drift": "skip", "from": "campaign", "campaign": campaign.id, "wave": wave_of(campaign)}
-        order = Order("rollback", options=options, reason=why, batch_size=int(campaign.options["batch_size"]))
+        order = Order("rollback", options=options, reason=campaign.halted, batch_size=int(campaign.options["batch_size"]))
         try:
-            opened = open_campaign(self.ledger, self._codes.of(campaign), order)
-        except (UsageError, Halt) as error:
+            # A rollback goes on with any code.
+            opened = open_campaign(self.ledger, load(replace(campaign, kind="rollback")), order)
+        except BacktrailError as error:
+            self._take_back_at = time.monotonic() + TAKE_BACK_S
+            if not isinstance(error, UsageError) or isinstance(error, UnsuitableDatabase):
+                log.warning("%s is not taken back yet: %s", campaign.name, error)
+                return
             log.warning("%s is not taken back by itself: %s", campaign.name, error)
+            with self._leading() as tx:
+                self._advance(tx, campaign, take_back=None)
         else:
             log.warning("%s takes back the wave of %s that failed", opened.name, campaign.name)
 
@@ -223,7 +240,7 @@ class Feeder:
         if not is_planned(campaign) and progress.sent + ready < self._high / 2:
             ready += self._plan(campaign)
         if ready and self.held is None:
-            self._send(campaign, ("ready",), self._throttle.allowed(campaign, progress.sent, self._high))
+            self._send(campaign, ("ready",), self._high - progress.sent, progress.under_way)
         elif is_planned(campaign) and not progress.sent and not ready:
             return self._end(campaign, progress)
         return bool(ready or progress.sent)
@@ -261,7 +278,7 @@ class Feeder:
         self.ledger.campaigns.advance(tx, campaign, ahead.cursor, fed=ahead.fed, total=total)
         return ahead
 
-    def _send(self, campaign: Campaign, states: tuple[str, ...], limit: int) -> None:
+    def _send(self, campaign: Campaign, states: tuple[str, ...], limit: int, under_way: int = 0) -> None:
         if limit <= 0:
             return
         with self.ledger.store.transaction(write=False) as tx:
@@ -270,9 +287,13 @@ class Feeder:
             batches = self.ledger.campaigns.unfinished(
                 tx, campaign.id, states, limit, refused_before=before, up_to_wave=wave_of(campaign)
             )
+        fresh = "ready" in states  # what was lost was charged when it was sent first
+        if fresh:
+            batches = self._throttle.allowed(campaign, batches, under_way)
         if batches:
             self._publish(campaign, batches)
-            self._throttle.spent(campaign, len(batches))
+            if fresh:
+                self._throttle.spent(campaign, batches)
             self._refused_ms = random.randint(*REFUSED_MS)  # noqa: S311 -- no secret
 
     def _publish(self, campaign: Campaign, batches: list[Batch]) -> None:
@@ -330,3 +351,9 @@ class Feeder:
                 self._advance(tx, campaign, fed=False, source=0, after=None, later=0)
             else:
                 self.ledger.campaigns.move(tx, campaign, "completed", now=milliseconds(tx))
+
+
+def _goes_back(campaign: Campaign) -> bool:
+    """Whether the wave under way is still to be taken back: it was halted for what its gate found, and for nothing else since."""
+    back = campaign.options.get("if_wave_fails") == "rollback" and campaign.state == "halted"
+    return back and campaign.halted is not None and campaign.halted == campaign.cursor.get("take_back")

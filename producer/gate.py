@@ -12,7 +12,7 @@ from ledger.examine import Scope, examine
 from ledger.finding import Finding, Findings
 from ledger.ledger import Ledger
 from producer.sources import in_sample
-from producer.waves import Limit
+from producer.waves import Limit, forgiven
 
 PORTION = 10
 """How many batches are read at once."""
@@ -70,8 +70,9 @@ class Inspection:
             yield 0
 
     def wrong(self) -> str | None:
-        """What is wrong with the wave, so that the next one must not begin; None where nothing is."""
-        bad = [finding for finding in map(self.findings.__getitem__, CHECKS) if _stops(finding)]
+        """What is wrong with the wave, so that the next one must not begin; None where nothing is that was not known."""
+        known = forgiven(self.campaign).get("problems", {})
+        bad = [finding for finding in map(self.findings.__getitem__, CHECKS) if _stops(finding, known.get(finding.name, 0))]
         return "; ".join(_said(finding) for finding in bad) or None
 
     def document(self) -> dict[str, Any]:
@@ -79,9 +80,9 @@ class Inspection:
         return {name: self.findings[name].problems for name in CHECKS if self.findings[name].problems}
 
 
-def _stops(finding: Finding) -> bool:
-    limit = LIVED_WITH.get(finding.name)
-    return finding.problems > 0 if limit is None else limit.exceeded(finding.problems, finding.checked)
+def _stops(finding: Finding, known: int) -> bool:
+    limit = LIVED_WITH.get(finding.name, Limit(number=0))
+    return limit.exceeded(finding.problems - known, finding.checked)
 
 
 def _said(finding: Finding) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from backtrail.errors import UsageError
-from ledger.campaigns import Campaign
+from ledger.campaigns import Batch, Campaign
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/\s*(s|min|h))?\Z")
 _SECONDS = {None: 1, "s": 1, "min": 60, "h": 3600}
@@ -33,36 +33,44 @@ def batch_size(campaign: Campaign) -> int:
 
 
 class Throttle:
-    """How many batches of each campaign may be sent just now."""
+    """Which batches of each campaign may be sent just now."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._saved: dict[int, tuple[float, float]] = {}
 
-    def allowed(self, campaign: Campaign, sent: int, high: int) -> int:
-        """So many batches may be sent now: up to the high water mark, or as many as the campaign's rate leaves.
+    def allowed(self, campaign: Campaign, batches: Sequence[Batch], under_way: int) -> list[Batch]:
+        """The first of the batches, as many as the campaign's rate leaves just now; all where it has none.
+
+        One that was cut for a higher rate is sent when a batch of today's size would be; then nothing is until the average holds again.
 
         Args:
             campaign: with its rate, in entities a second.
-            sent: how many of its batches are in the queue or being done.
-            high: how many may be.
+            batches: those that are to be sent.
+            under_way: how many entities are in the queue or being done.
         """
         rate: float | None = campaign.options.get("rate")
         if rate is None:
-            return max(0, high - sent)
+            return list(batches)
         size, now = batch_size(campaign), self._clock()
         # What was not used is saved for a second, and no longer: workers that were away for an hour must not catch up at once.
+        most = max(size, rate)
         saved, at = self._saved.get(campaign.id, (float(size), now))
-        saved = min(saved + (now - at) * rate, max(size, rate))
+        saved = min(saved + (now - at) * rate, most)
         self._saved[campaign.id] = saved, now
-        under_way = max(2, round(2 * rate / size))
-        return max(0, min(int(saved // size), under_way - sent, high - sent))
+        found = []
+        for batch in batches:
+            if saved < min(batch.size, size) or (under_way and under_way + batch.size > 2 * most):
+                break
+            found.append(batch)
+            saved, under_way = saved - batch.size, under_way + batch.size
+        return found
 
-    def spent(self, campaign: Campaign, batches: int) -> None:
-        """Nothing; so many batches were sent."""
+    def spent(self, campaign: Campaign, batches: Sequence[Batch]) -> None:
+        """Nothing; these batches were sent, and are charged, be it more than was saved."""
         if campaign.id in self._saved:
             saved, at = self._saved[campaign.id]
-            self._saved[campaign.id] = saved - batches * batch_size(campaign), at
+            self._saved[campaign.id] = saved - sum(batch.size for batch in batches), at
 
     def keep(self, campaigns: set[int]) -> None:
         """Nothing; those that are no more under way are forgotten."""

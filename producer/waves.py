@@ -45,7 +45,8 @@ class OverLimit(Halt):
     def __init__(self, text: str, wave: int, tally: Tally, seen: Mapping[str, Any] = {}) -> None:
         super().__init__(text)
         self.gate = gate_of(wave, tally, passed=False, **seen)
-        self.forgiven: dict[str, Any] = {"wave": wave, "failed": tally.failed, "conflicts": tally.conflicts, "done": tally.done}
+        counted = {"failed": tally.failed, "conflicts": tally.conflicts, "done": tally.done}
+        self.forgiven: dict[str, Any] = {"wave": wave, **counted, "problems": seen.get("problems", {})}
         """What was counted by then: whoever lets the campaign go on knows of it, and only more counts against it."""
 
 
@@ -128,6 +129,12 @@ def name_of(campaign: Campaign) -> str:
     return f"wave {wave_of(campaign) + 1} of {len(of)} ({of[wave_of(campaign)] * 100:g}%)" if of else campaign.name
 
 
+def forgiven(campaign: Campaign) -> Mapping[str, Any]:
+    """What was counted of the wave under way when somebody let the campaign go on; nothing where it was not halted there."""
+    found: Mapping[str, Any] = campaign.cursor.get("forgiven", {})
+    return found if found.get("wave") == wave_of(campaign) else {}
+
+
 def demand_limits(campaign: Campaign, progress: Progress) -> None:
     """Nothing, while no more entities of the wave under way have failed or conflicted than may.
 
@@ -136,8 +143,7 @@ def demand_limits(campaign: Campaign, progress: Progress) -> None:
     """
     wave = wave_of(campaign)
     own = progress.waves.get(wave, Progress())
-    known = campaign.cursor.get("forgiven", {})
-    known = known if known.get("wave") == wave else {}
+    known = forgiven(campaign)
     of = max(own.tally.done - known.get("done", 0), min(FIRST, own.planned))
     for what, option in (("failed", "max_failures"), ("conflicts", "max_conflicts")):
         limit = campaign.options.get(option)

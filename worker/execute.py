@@ -151,6 +151,7 @@ class Attempt:
     def run(self) -> None:
         """Nothing; everything is done and appended, and only the commit is missing."""
         self._recall_streams()
+        self._heed_parameters()
         self._tell_stale()
         take_back(self, self._open("undo", "again"))
         deciding = self._open("migrate", "again", "redo")
@@ -190,6 +191,22 @@ class Attempt:
                 job.standing = fold(own)
             else:
                 job.fail(self.begin, Tampered(f"its ledger is not what was appended: {wrong}; see `backtrail verify`"))
+
+    def _heed_parameters(self) -> None:
+        """Turns `redo` into `migrate`, and `refresh` into `again`, where `migrate` does not take the recorded parameters any more.
+
+        A `redo` also where somebody has given this campaign others.
+        """
+        if self.work.campaign.kind == "redo":
+            return
+        given = self.work.campaign.options.get("own_params")
+        for job in self._open("redo", "refresh"):
+            begun = job.standing.begun
+            if begun is None:
+                continue
+            earlier = self.work.as_of(self.tx, begun.campaign)
+            if earlier is None or (given and job.action == "redo" and earlier.params != self.work.migration.params):
+                job.action = "migrate" if job.action == "redo" else "again"
 
     def _tell_stale(self) -> None:
         """Turns `refresh` into `again` where `migrate` would now decide otherwise, and into nothing where not."""
@@ -313,7 +330,7 @@ class Attempt:
         """The migration with its parameters and the time, of now, or as recorded when the job was first decided."""
         begun = job.standing.begun
         if recorded and begun is not None:
-            return self.work.as_of(self.tx, begun.campaign), at_time(begun.at, self.now)
+            return self.work.as_of(self.tx, begun.campaign) or self.work.migration, at_time(begun.at, self.now)
         return self.work.migration, self.now
 
     def _demand_same_recall(self, job: Job, needed: RecallNeeded, *, recorded: bool) -> None:

@@ -20,10 +20,13 @@ from backtrail.errors import (
     Halt,
     InHand,
     LedgerTooNew,
+    LockedOut,
     OtherCode,
     OtherRelease,
+    RecallFailed,
     Retry,
     UnsuitableDatabase,
+    UsageError,
 )
 from backtrail.failpoint import reach
 from backtrail.settings import Settings
@@ -101,7 +104,8 @@ def run(settings: Settings, v: object, campaign: object, batch: object, worker: 
                     raise
     except (Retry, UnsuitableDatabase) as error:
         log.warning("a batch goes back: %s", error, extra={"campaign": f"c{number}", "batch": part})
-        _give_back(here, number, part)
+        # A lock that is held goes away by itself; of a call that fails somebody has to know.
+        _give_back(here, number, part, note=f"{worker}: {error}" if isinstance(error, RecallFailed) else None)
         return f"back: {type(error).__name__}"
     raise AssertionError("tenacity ends with a result or an error")
 
@@ -137,12 +141,14 @@ def _once(here: Runtime, number: int, part: int, worker: str, parts: int, newer:
     except (Rejected, Retry, UnsuitableDatabase):
         raise
     except BacktrailError as error:
+        if isinstance(error, UsageError) and not isinstance(error, LedgerTooNew | LockedOut):
+            # It lies in what was asked for, and not in this worker: it would be so every time, for whoever takes the batch.
+            _halt(here, number, part, error)
+            return f"halted: {type(error).__name__}"
         log.warning("a batch goes back: %s", error, extra={"campaign": f"c{number}", "batch": part})
         here.forget(number)
         _give_back(here, number, part, note=f"{worker}: {error}")
-        if isinstance(error, OtherCode | OtherRelease | LedgerTooNew):
-            time.sleep(min(REFUSAL_S[1], REFUSAL_S[0] * 2**here.refusals))
-            here.refusals = min(here.refusals + 1, 10)
+        _rest(here, error)
         return f"back: {type(error).__name__}"
     except Exception as error:
         # A bug of ours: it shows itself with all it has, and the campaign does not run into it a thousand times.
@@ -169,6 +175,13 @@ def _looked_up(here: Runtime, tx: Transaction, number: int, part: int, newer: jo
     return campaign, batch
 
 
+def _rest(here: Runtime, error: BacktrailError) -> None:
+    """Nothing; a process that has refused a batch has rested."""
+    if isinstance(error, OtherCode | OtherRelease | LedgerTooNew):
+        time.sleep(min(REFUSAL_S[1], REFUSAL_S[0] * 2**here.refusals))
+        here.refusals = min(here.refusals + 1, 10)
+
+
 def _give_back(here: Runtime, number: int, part: int, note: str | None = None) -> None:
     reach("worker.giving-back")
     try:
@@ -179,7 +192,7 @@ def _give_back(here: Runtime, number: int, part: int, note: str | None = None) -
         log.warning("a batch could not be given back: %s", error, extra={"campaign": f"c{number}", "batch": part})
 
 
-def _halt(here: Runtime, number: int, part: int, halt: Halt) -> None:
+def _halt(here: Runtime, number: int, part: int, halt: BacktrailError) -> None:
     log.error("campaign c%s halts: %s", number, halt)
     here.forget(number)
     with here.ledger.writing() as tx:

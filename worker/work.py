@@ -35,20 +35,23 @@ class Work:
     portion: Portion = field(init=False)
     caution: Caution = field(init=False)
     checks: bool = field(init=False)
-    _earlier: dict[int, Migration] = field(default_factory=dict)
+    _earlier: dict[int, Migration | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.portion = Portion(HOLD_S if self.store.locks_reads else OPEN_S)
         self.caution = Caution(dear=self.store.dear_savepoints)
         self.checks = type(self.migration).check is not Migration.check
 
-    def as_of(self, tx: Transaction, campaign: int) -> Migration:
-        """The migration with the parameters that an earlier campaign gave it."""
+    def as_of(self, tx: Transaction, campaign: int) -> Migration | None:
+        """The migration with the parameters that an earlier campaign gave it; None where it does not take those any more."""
         if campaign == self.campaign.id:
             return self.migration
         if campaign not in self._earlier:
             row = self.ledger.campaigns.get(tx, campaign)
-            self._earlier[campaign] = self.migration if row is None else self.found.instance(row.params)
+            try:
+                self._earlier[campaign] = self.migration if row is None else self.found.instance(row.params)
+            except UsageError:
+                self._earlier[campaign] = None
         return self._earlier[campaign]
 
     def key(self, text: str) -> Any:

@@ -288,6 +288,7 @@ class MongoCampaigns(Campaigns):
             sent,
             int(document.get("wave", 0)),
             document.get("note"),
+            int(document["size"]),
         )
 
     # -- who waits ------------------------------------------------------------------------------------------------

@@ -264,4 +264,5 @@ class SqlCampaigns(Campaigns):
         self.keyring.open(tx)
         keys = row._mapping["keys"]
         keys = json.loads(keys) if isinstance(keys, str) else keys
-        return Batch(row.campaign, row.number, self.keyring.show(keys), row.state, row.attempts, row.sent_at, row.wave, row.note)
+        found = self.keyring.show(keys)
+        return Batch(row.campaign, row.number, found, row.state, row.attempts, row.sent_at, row.wave, row.note, row.size)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtrail import Entity, Keys, Rows
-from backtrail.errors import UsageError
+from backtrail.errors import BacktrailError, Retry, UnsuitableDatabase, UsageError
 from ledger.progress import Progress, Tally, progress_of
 from producer import feeder
 from producer.waves import Limit, bounds, cut, shares
@@ -159,8 +159,7 @@ def test_whoever_lets_it_go_on_has_seen_what_failed(engine):
     campaign = engine.open(cls, "migrate", options=WAVES, batch_size=10)
     assert engine.run(campaign)["state"] == "halted"
     assert len(engine.states(cls)) == 3
-    with engine.store.transaction() as tx:
-        assert engine.ledger.campaigns.move(tx, campaign, "running", now=1)
+    go_on(engine, campaign)
     end = engine.run(campaign)
     assert (end["state"], end["failed"], end["migrated"]) == ("completed", 2, 298)
 
@@ -178,6 +177,73 @@ def test_a_wave_that_fails_goes_back_by_itself(engine):
     assert engine.run(back)["rolled_back"] == 27
     assert engine.query("SELECT * FROM users WHERE id >= 3 ORDER BY id") == before
     assert touched(engine) == 3
+
+
+def failing_first(engine: Engine, monkeypatch: pytest.MonkeyPatch, errors: list[BacktrailError]) -> Any:
+    """A campaign whose first wave is to go back by itself, once opening a campaign has failed with these errors."""
+    cls = users(engine, 300, "two")
+    opens = feeder.open_campaign
+
+    def open_campaign(*args: Any) -> Any:
+        if errors:
+            raise errors.pop(0)
+        return opens(*args)
+
+    monkeypatch.setattr(feeder, "open_campaign", open_campaign)
+    campaign = engine.open(cls, "migrate", options=WAVES | {"if_wave_fails": "rollback"})
+    assert engine.run(campaign)["state"] == "halted"
+    return campaign
+
+
+def kinds(engine: Engine) -> list[tuple[str, str]]:
+    """The kind and state of each campaign."""
+    with engine.store.transaction(write=False) as tx:
+        return [(one.kind, one.state) for one in engine.ledger.campaigns.all(tx)]
+
+
+def test_it_goes_back_as_soon_as_that_can_be(on_sqlite, monkeypatch):
+    """Somebody held a lock, a database was away: it is tried again, not all the time, and by whoever leads then."""
+    engine = on_sqlite
+    campaign = failing_first(engine, monkeypatch, [Retry("locked"), UnsuitableDatabase("away"), Retry("locked")])
+    for _ in range(9):
+        engine.feeder.step()
+    assert kinds(engine) == [("migrate", "halted")]
+    monkeypatch.setattr(feeder, "TAKE_BACK_S", 0.0)
+    with engine.store.transaction() as tx:
+        engine.ledger.presence.leave(tx, engine.feeder.owner)
+    engine.feeder = feeder.Feeder(engine.ledger, engine.queue, "another")
+    for _ in range(3):
+        engine.feeder.step()
+    assert kinds(engine) == [("migrate", "cancelled"), ("rollback", "open")]
+    with engine.store.transaction(write=False) as tx:
+        back = engine.ledger.campaigns.get(tx, 2)
+    assert back.reason == engine.status(campaign)["halted"]
+    assert engine.run(back)["rolled_back"] == 3
+    assert touched(engine) == 0
+
+
+def test_what_cannot_be_taken_back_by_itself_is_left_to_people(on_sqlite, monkeypatch, caplog):
+    """Something stands on it, say: that is told once, and the campaign stays as it is."""
+    engine = on_sqlite
+    monkeypatch.setattr(feeder, "TAKE_BACK_S", 0.0)
+    failing_first(engine, monkeypatch, [UsageError("orders requires it")])
+    for _ in range(3):
+        engine.feeder.step()
+    assert kinds(engine) == [("migrate", "halted")]
+    assert caplog.text.count("c1 is not taken back by itself: orders requires it") == 1
+
+
+def test_it_does_not_go_back_once_somebody_lets_it_go_on(on_sqlite, monkeypatch):
+    """Nor where it halts later for something else."""
+    engine = on_sqlite
+    campaign = failing_first(engine, monkeypatch, [Retry("locked")])
+    monkeypatch.setattr(feeder, "TAKE_BACK_S", 0.0)
+    engine.feeder._take_back_at = 0.0
+    go_on(engine, campaign)
+    with engine.store.transaction() as tx:
+        engine.ledger.campaigns.move(tx, campaign, "halted", now=1, halted="SchemaChanged: another table")
+    engine.feeder.step()
+    assert kinds(engine) == [("migrate", "halted")]
 
 
 def test_named_entities_come_in_waves_too(engine):
@@ -215,6 +281,33 @@ def test_a_live_application_does_not_close_it(on_sqlite):
     engine.execute("UPDATE users SET name = 'else' WHERE id = 1")
     assert engine.run(campaign)["state"] == "completed"
     assert touched(engine) == 299
+
+
+def test_whoever_lets_it_go_on_has_seen_what_verify_found(on_sqlite):
+    """Once it is let go on, only what is found besides closes the gate again."""
+    engine = on_sqlite
+    cls = users(engine, 40)
+    campaign = engine.open(cls, "migrate", options={**WAVES, "waves": [0.5, 1.0]})
+    engine.feeder.step()
+    engine.work()
+    engine.execute("UPDATE users SET name = 'else' WHERE id < 4")
+    engine.execute("UPDATE backtrail_streams SET version = version + 1 WHERE key = '9'")
+    state = engine.run(campaign)
+    assert state["state"] == "halted"
+    assert "1 problems in ledger; verify found 4 problems in drift" in state["halted"]
+    engine.execute("UPDATE users SET name = 'else' WHERE id IN (4, 5)")
+    go_on(engine, campaign)
+    state = engine.run(campaign)
+    assert "wave 1 of 2 (50%): verify found 6 problems in drift: " in state["halted"]
+    go_on(engine, campaign)
+    assert engine.run(campaign)["state"] == "completed"
+    assert touched(engine) == 34
+
+
+def go_on(engine: Engine, campaign: Any) -> None:
+    """Somebody lets the campaign go on."""
+    with engine.store.transaction() as tx:
+        assert engine.ledger.campaigns.move(tx, campaign, "running", now=1)
 
 
 def test_too_many_failures_halt_without_waves_too(engine, monkeypatch):

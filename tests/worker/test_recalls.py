@@ -14,7 +14,7 @@ from backtrail.errors import DatabaseFault, Retry
 from backtrail.recall import alone
 from tests.engine import Engine, migration
 from tests.servers import until
-from worker import isolate, portion, runtime
+from worker import isolate, portion, runtime, tasks
 
 
 def titled(engine: Engine, asked: list[str]) -> type[Migration]:
@@ -66,6 +66,30 @@ def test_a_result_that_cannot_be_stored_halts_the_campaign(on_sqlite: Engine, mo
     assert (end["state"], end["migrated"]) == ("halted", 0)
     assert asked == ["Ann"]
     assert on_sqlite.rows("users", "name") == [("Ann",)]
+
+
+def test_a_call_that_goes_on_failing_is_shown(on_sqlite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks at the campaign sees which, where and on what worker, and nothing of what it was called with or has said."""
+    monkeypatch.setattr(tasks, "PATIENCE_S", 0.1)
+    on_sqlite.table("users", id=int, name=str)
+    on_sqlite.add("users", (1, "Ann"))
+
+    def title(name: str) -> str:
+        raise PermissionError(f"no right to read of {name}")
+
+    def migrate(user: Any) -> None:
+        user.update(user.one("users"), set={"name": user.recall("title", title, user.one("users")["name"])})
+
+    reads = (Rows("users", on_sqlite.id),)
+    opened = on_sqlite.open(migration(migrate, keys=Keys("users", on_sqlite.id), reads=reads, writes=("users",)), "migrate")
+    on_sqlite.feeder.step()
+    on_sqlite.work()
+    assert on_sqlite.answers == ["back: RecallFailed"]
+    with on_sqlite.store.transaction(write=False) as tx:
+        [note] = on_sqlite.ledger.campaigns.notes(tx, opened.id)
+    assert note.startswith("this worker: recall 'title' failed: PermissionError at test_recalls.py:")
+    assert "Ann" not in note
+    assert on_sqlite.status(opened)["failed"] == 0
 
 
 @pytest.mark.parametrize("argument", [lambda user: user.now.isoformat(), lambda user: random.random()], ids=["time", "chance"])
