@@ -269,18 +269,55 @@ def test_a_trigger_that_no_rollback_can_undo_is_named(on_postgres: Engine) -> No
 def test_settings_of_the_database_change_nothing(on_postgres: Engine) -> None:
     """A database whose own settings print values in other ways gives and takes the same images."""
     name = on_postgres.query("SELECT current_database()")[0][0]
+    hard_tables(on_postgres)
+    shape = on_postgres.store.shape("old")
+    on_postgres.store.forget()
+    on_postgres.store.close()
     for setting in (
         "datestyle = 'SQL, DMY'",
         "intervalstyle = 'iso_8601'",
         "timezone = 'Asia/Kathmandu'",
         "bytea_output = 'escape'",
         "extra_float_digits = -2",
+        "array_nulls = off",
+        "quote_all_identifiers = on",
+        "standard_conforming_strings = off",
+        "transform_null_equals = on",
+        "xmloption = document",
+        "lc_monetary = 'C.UTF-8'",
     ):
         on_postgres.script(f"ALTER DATABASE {name} SET {setting}")
-    hard_tables(on_postgres)
+    assert on_postgres.store.shape("old") == shape
     on_postgres.script("SET extra_float_digits = 3; UPDATE old SET c0 = 0.30000000000000004 WHERE id = 0")
     cls = migration(lambda entity: entity.delete(entity.one("old")), keys=Keys("old", "id"), reads=READS, writes=("old",))
     assert_round_trip(on_postgres, cls, "old", entities=2 * LONGEST)
+
+
+def test_null_where_the_database_takes_it_for_a_text(on_postgres: Engine) -> None:
+    """With `array_nulls = off` NULL stays NULL, alone and in an array, when it is written and when it comes back."""
+    name = on_postgres.query("SELECT current_database()")[0][0]
+    on_postgres.script(f"ALTER DATABASE {name} SET array_nulls = off")
+    on_postgres.script(
+        "CREATE TABLE old (id int PRIMARY KEY, a text, tags text[]); INSERT INTO old VALUES (1, NULL, ARRAY['x', NULL]), (2, 'x', NULL)"
+    )
+    cls = migration(
+        lambda entity: entity.update(entity.one("old"), {"a": "new" if entity.key == 1 else None, "tags": ["y", None]}),
+        keys=Keys("old", "id"),
+        reads=READS,
+        writes=("old",),
+    )
+    on_postgres.migrate(cls)
+    assert on_postgres.query("SELECT a, tags FROM old ORDER BY id") == [("new", ["y", None]), (None, ["y", None])]
+    on_postgres.rollback(cls)
+    assert_round_trip(
+        on_postgres,
+        migration(
+            lambda entity: entity.delete(entity.one("old")), name="second", keys=Keys("old", "id"), reads=READS, writes=("old",)
+        ),
+        "old",
+        entities=2,
+    )
+    assert on_postgres.query("SELECT a, tags FROM old ORDER BY id") == [(None, ["x", None]), ("x", None)]
 
 
 def test_partitions_and_inheritance(on_postgres: Engine) -> None:

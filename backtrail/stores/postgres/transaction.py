@@ -34,6 +34,7 @@ from backtrail.stores.writing import SqlTransaction
 PINNED = (
     "SELECT set_config('DateStyle', 'ISO, MDY', true), set_config('IntervalStyle', 'postgres', true), set_config('TimeZone', 'UTC', true),"
     " set_config('bytea_output', 'hex', true), set_config('extra_float_digits', '3', true), set_config('lc_monetary', 'C', true),"
+    " set_config('array_nulls', 'on', true), set_config('quote_all_identifiers', 'off', true), set_config('standard_conforming_strings', 'on', true),"
     " set_config('xmloption', 'content', true), set_config('lock_timeout', %s, true), set_config('search_path', current_setting('search_path'), true),"
     " set_config('random_page_cost', least(current_setting('random_page_cost')::float8, 1.1)::text, true),"
     " (extract(epoch FROM date_trunc('milliseconds', clock_timestamp())) * 1000)::bigint"
