@@ -150,6 +150,11 @@ class Table:
         return tuple(column.name for column in self.columns)
 
     @cached_property
+    def marked(self) -> tuple[str, ...]:
+        """The names of the columns whose cells may have a binary form behind them."""
+        return tuple(column.name for column in self.columns if column.marked)
+
+    @cached_property
     def _layouts(self) -> dict[tuple[tuple[str, ...], int], Layout]:
         return {}
 

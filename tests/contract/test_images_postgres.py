@@ -320,6 +320,34 @@ def test_null_where_the_database_takes_it_for_a_text(on_postgres: Engine) -> Non
     assert on_postgres.query("SELECT a, tags FROM old ORDER BY id") == [(None, ["x", None]), ("x", None)]
 
 
+def test_values_with_a_binary_form_in_other_columns(on_postgres: Engine) -> None:
+    """A NaN with a sign, which keeps it where a number is, is the text NaN where a text is, passed on or copied."""
+    on_postgres.script(
+        "CREATE TYPE leaf AS (f float8); CREATE TABLE old (id int PRIMARY KEY, x float8, y float8[], z leaf);"
+        "INSERT INTO old VALUES (1, 'inf'::float8 - 'inf'::float8, ARRAY['inf'::float8 - 'inf'::float8], ROW('inf'::float8 - 'inf'::float8));"
+        "CREATE TABLE fresh (id int PRIMARY KEY, x text, y text, z text); CREATE TABLE same (LIKE old INCLUDING ALL)"
+    )
+
+    def use(entity: Any) -> None:
+        row = entity.one("old")
+        entity.create("fresh", {"id": 1, "x": row["x"], "y": row["y"], "z": row["z"]})
+        entity.copy("fresh", row, set={"id": 2})
+        entity.copy("fresh", row, rename={"x": "y", "y": "x"}, set={"id": 3})
+        entity.create("same", {"id": 1, "x": row["x"], "y": row["y"], "z": row["z"]})
+        entity.copy("same", row, set={"id": 2})
+
+    cls = migration(use, keys=Keys("old", "id"), reads=READS, writes=("fresh", "same"))
+    assert on_postgres.migrate(cls)["migrated"] == 1, on_postgres.failures(cls)
+    assert on_postgres.query("SELECT x, y, z FROM fresh ORDER BY id") == [
+        ("NaN", "{NaN}", "(NaN)"),
+        ("NaN", "{NaN}", "(NaN)"),
+        ("{NaN}", "NaN", "(NaN)"),
+    ]
+    bits = "SELECT encode(record_send(ROW(x, y, z)), 'hex') FROM"
+    assert set(on_postgres.query(f"{bits} same")) == set(on_postgres.query(f"{bits} old"))
+    assert on_postgres.rollback(cls)["rolled_back"] == 1
+
+
 def test_partitions_and_inheritance(on_postgres: Engine) -> None:
     """Rows of a partitioned table come back, wherever they are kept."""
     on_postgres.script(

@@ -136,7 +136,7 @@ def _column(table: str, row: Any) -> Column:
         type=kind,
         nullable=nullable,
         decode=marked_decoder(decode) if marked else decode,
-        encode=encoder(table, name, oid),
+        encode=encoder(table, name, oid, marked=marked),
         order=_by_value if number and oid not in {20, 21, 23, 26} else int if number else str,
         cast=cast,
         key_type=KEY_TYPES.get(oid, "other"),
