@@ -348,6 +348,34 @@ def test_values_with_a_binary_form_in_other_columns(on_postgres: Engine) -> None
     assert on_postgres.rollback(cls)["rolled_back"] == 1
 
 
+def test_a_key_that_has_a_default_of_its_own(on_postgres: Engine) -> None:
+    """It comes from there, although the column owns a sequence; and it is the key as the column holds it."""
+    on_postgres.script(
+        "CREATE TABLE old (id int PRIMARY KEY); INSERT INTO old VALUES (1); CREATE SEQUENCE others START 1000;"
+        "CREATE TABLE serial (id serial PRIMARY KEY, u int); ALTER TABLE serial ALTER id SET DEFAULT nextval('others');"
+        "CREATE TABLE owned (id int PRIMARY KEY, u int); CREATE SEQUENCE own START 7; ALTER SEQUENCE own OWNED BY owned.id;"
+        "CREATE TABLE computed (id serial PRIMARY KEY, u int); ALTER TABLE computed ALTER id SET DEFAULT (40 + 2);"
+        "CREATE TABLE plain (id serial PRIMARY KEY, u int); CREATE TABLE given (id int GENERATED ALWAYS AS IDENTITY (START 5) PRIMARY KEY, u int);"
+        "CREATE TABLE rounded (u int, at timestamptz(0) DEFAULT '2020-01-01 00:00:00.4Z', PRIMARY KEY (u, at))"
+    )
+
+    def use(entity: Any) -> None:
+        for name in ("serial", "computed", "plain", "given", "rounded"):
+            entity.create(name, {"u": entity.key})
+
+    names = ("serial", "computed", "plain", "given", "rounded")
+    cls = migration(use, keys=Keys("old", "id"), reads=READS, writes=names)
+    assert_round_trip(on_postgres, cls, "old", *names, entities=1)
+    on_postgres.migrate(cls, only=("1",))
+    found = {name: on_postgres.query(f"SELECT id FROM {name}")[0][0] for name in names[:-1]}
+    assert found["serial"] >= 1000
+    assert found["computed"] == 42
+    assert found["plain"] < 10
+    assert 5 <= found["given"] < 10
+    refused = migration(lambda entity: entity.create("owned", {"u": 1}), name="second", keys=Keys("old", "id"), writes=("owned",))
+    assert on_postgres.migrate(refused)["failed"] == 1, "there is no default, and none is made up"
+
+
 def test_partitions_and_inheritance(on_postgres: Engine) -> None:
     """Rows of a partitioned table come back, wherever they are kept."""
     on_postgres.script(

@@ -124,11 +124,11 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
 
 
 def _column(table: str, row: Any) -> Column:
-    name, kind, nullable, generated, _identity, default, cast, oid, folds, sequence, parts = row
+    name, kind, nullable, generated, identity, default, cast, oid, folds, sequence, parts = row
     cast = cast.replace("%", "%%")
     reading, marked = exact(oid, cast, set(parts))
     decode = decoder(oid)
-    if sequence is not None:
+    if identity and sequence is not None:
         default = "nextval('" + sequence.replace("'", "''") + "'::regclass)"
     number = oid in NUMBERS
     return Column(

@@ -259,11 +259,12 @@ class PostgresTransaction(SqlTransaction):
         self.raw.execute("RELEASE SAVEPOINT settled")
 
     def draw_keys(self, table: Table, columns: Sequence[str], number: int) -> list[Cells] | None:
-        defaults = [table.by_name[name].default for name in columns]
-        if None in defaults:
+        drawn = [table.by_name[name] for name in columns]
+        if any(column.default is None for column in drawn):
             return None
-        # The expressions are the catalogue's own text of the columns' defaults.
-        sql = f"SELECT {self.verbatim(', '.join(map(str, defaults)))} FROM generate_series(1, {int(number)})"
+        # The expressions are the catalogue's own text of the columns' defaults; a column may round what they give.
+        given = ", ".join(f"({column.default})::{column.type}" for column in drawn)
+        sql = f"SELECT {self.verbatim(given)} FROM generate_series(1, {int(number)})"
         return [list(row) for row in self.rows_of(sql)]
 
     def bulk(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
