@@ -22,6 +22,8 @@ from backtrail.errors import (
     OtherCode,
     OtherRelease,
     Retry,
+    SchemaChanged,
+    UnknownName,
     UnsuitableDatabase,
 )
 from backtrail.failpoint import reach
@@ -129,7 +131,9 @@ def _once(here: Runtime, number: int, part: int, worker: str, parts: int, newer:
     except NotGoing:
         _give_back(here, number, part)
         return "back: the campaign is not going on"
-    except Halt as halt:
+    except (Halt, UnknownName) as error:
+        # What this worker does not find, no other would.
+        halt = error if isinstance(error, Halt) else SchemaChanged(str(error))
         _halt(here, number, part, halt)
         return f"halted: {type(halt).__name__}"
     except (Rejected, Retry, UnsuitableDatabase):
