@@ -185,6 +185,23 @@ def test_names_with_dots_and_commas(engine: Engine, columns: tuple[str, ...], ot
     assert "is held by 1 row(s) of a.b now: 7;" in engine.failures(cls)["1"]["reason"]
 
 
+def test_a_key_with_a_name_of_ours(engine: Engine) -> None:
+    """Whoever holds a value is found also where the key is called as something is in the question who does."""
+    engine.script("CREATE TABLE users (id integer PRIMARY KEY); INSERT INTO users VALUES (1), (2)")
+    engine.script(
+        "CREATE TABLE t (e0 integer, k0 integer, name text UNIQUE, PRIMARY KEY (k0, e0)); INSERT INTO t VALUES (50, 60, 'n1')"
+    )
+    cls = migration(
+        lambda entity: entity.create("t", {"e0": entity.key, "k0": entity.key, "name": f"n{entity.key}"}),
+        keys=Keys("users", "id"),
+        reads=(Rows("users", by="id"),),
+        writes=("t",),
+    )
+    state = engine.migrate(cls)
+    assert (state["migrated"], state["failed"]) == (1, 1), state["halted"]
+    assert "now: [" in engine.failures(cls)["1"]["reason"]
+
+
 def test_a_value_of_a_deleted_row_that_was_taken(engine: Engine) -> None:
     """A deleted row's unique value belongs to a new row now: refused and named, and nothing half done."""
     engine.script(
