@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backtrail.entity import Entity
-from backtrail.errors import BadValue
+from backtrail.errors import AuthorMistake, BadValue
 from backtrail.stores.base import Plan
 from backtrail.stores.mongo.plan import plan
 from backtrail.stores.mongo.record import MongoRecord
@@ -127,3 +127,9 @@ def test_a_name_that_a_document_has_though_it_is_no_text() -> None:
     assert write.columns == ("\udc80",)
     assert created(lambda entity: entity.copy("new", entity.one("old")), raw) == raw
     assert created(lambda entity: entity.copy("new", entity.one("old"), set={"\udc80": True}), raw) == raw
+
+
+def test_a_field_is_not_renamed_to_a_path() -> None:
+    """It would be a field whose name has a dot in it, which no path finds: to put it there is to set it."""
+    with pytest.raises(AuthorMistake, match=r"renamed to 'b\.c'.*set"):
+        planned(lambda entity: entity.copy("new", entity.one("old"), rename={"a": "b.c"}))
