@@ -15,7 +15,7 @@ from psycopg.postgres import types as registry
 from psycopg.types.string import TextLoader
 from sqlalchemy.engine import Connection
 
-from backtrail.errors import BadValue, Quarantine
+from backtrail.errors import AuthorMistake, BadValue, Quarantine
 from backtrail.image import Image
 from backtrail.stores.base import Write
 from backtrail.stores.cells import ref_key
@@ -43,6 +43,12 @@ PINNED = (
 
 Random pages cost little because keys come in order: at the default of 4, all of a table of some ten thousand rows would be read for each batch.
 """
+
+
+TOO_LONG = (
+    "a key is longer than the ledger can hold on PostgreSQL, which is 2,600 bytes or somewhat more: name the entities by a shorter column,"
+    " or leave those rows out with Keys(…, where=)"
+)
 
 
 class PostgresTransaction(SqlTransaction):
@@ -269,10 +275,13 @@ class PostgresTransaction(SqlTransaction):
 
     def bulk(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         names, types = ", ".join(map(self.quote, columns)), self._types(table, columns)
-        with self.raw.cursor().copy(f"COPY {self._in_ledger(table)} ({names}) FROM STDIN (FORMAT binary)") as copy:
-            copy.set_types(types)
-            for row in rows:
-                copy.write_row(row)
+        try:
+            with self.raw.cursor().copy(f"COPY {self._in_ledger(table)} ({names}) FROM STDIN (FORMAT binary)") as copy:
+                copy.set_types(types)
+                for row in rows:
+                    copy.write_row(row)
+        except psycopg.errors.ProgramLimitExceeded as error:
+            raise AuthorMistake(TOO_LONG) from error  # no other text of the ledger is in an index
 
     def _types(self, table: str, columns: Sequence[str]) -> list[int]:
         """The types' numbers of a ledger's columns; kept with the connection."""
