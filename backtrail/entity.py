@@ -144,6 +144,11 @@ class Entity:
         for name in (*unset, *rename):
             if name not in row and self._tables.get(table) is not None:
                 raise row.unknown(name)
+        for name in rename.values():
+            if "." in name and self._tables.get(table) is None:
+                raise AuthorMistake(
+                    f"copy of a row of {row.name}: a field is renamed to {name!r}, which is a path: unset it, and set the path"
+                )
         if len(dict.fromkeys(names)) < len(names):
             twice = [name for at, name in enumerate(names) if name in names[:at]]
             raise AuthorMistake(f"copy of a row of {row.name}: two fields would be called {twice[0]!r}: unset one")

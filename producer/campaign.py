@@ -210,7 +210,7 @@ def known_keys(ledger: Ledger, found: Found, only: Sequence[str]) -> list[str]:
 
 
 def demand_known(ledger: Ledger, found: Found, keys: Sequence[str] | None, kind: Kind) -> None:
-    """Nothing, where every key is in the sources or has a stream."""
+    """Nothing, where every key is in the sources, spelled as they spell it, or has a stream."""
     if keys is None:
         return
     store = ledger.store
@@ -224,10 +224,12 @@ def demand_known(ledger: Ledger, found: Found, keys: Sequence[str] | None, kind:
         if missing and kind != "migrate" and ledger.exists(tx):
             streams = ledger.journal.heads(tx, found.name, missing, lock=False)
             missing = [key for key in missing if key not in streams]
+        spelled = store.known_as(tx, found.cls, parse_key(missing[0], types)) if missing and missing[0] in named else []
     if missing:
         sources = ", ".join(f"{one.table}.{'+'.join(one.columns)}" for one in found.cls.all_keys())
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise UsageError(f"{found.name} knows no entity {missing[0]!r}{more}: keys are values of {sources}")
+        mend = f"it is known as {' or '.join(map(repr, spelled))}" if spelled else f"keys are values of {sources}"
+        raise UsageError(f"{found.name} knows no entity {missing[0]!r}{more}: {mend}")
 
 
 def _without_erased(ledger: Ledger, tx: Transaction, found: Found, keys: list[str] | None) -> list[str] | None:

@@ -25,6 +25,8 @@ from backtrail.errors import (
     OtherRelease,
     RecallFailed,
     Retry,
+    SchemaChanged,
+    UnknownName,
     UnsuitableDatabase,
     UsageError,
 )
@@ -131,7 +133,9 @@ def _once(here: Runtime, number: int, part: int, worker: str, parts: int, newer:
     except NotGoing:
         _give_back(here, number, part)
         return "back: the campaign is not going on"
-    except Halt as halt:
+    except (Halt, UnknownName) as error:
+        # What this worker does not find, no other would.
+        halt = error if isinstance(error, Halt) else SchemaChanged(str(error))
         _halt(here, number, part, halt)
         return f"halted: {type(halt).__name__}"
     except InHand as error:

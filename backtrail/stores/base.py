@@ -232,7 +232,11 @@ class Store(ABC):
 
     @abstractmethod
     def existing(self, tx: Transaction, migration: type[Migration], keys: Sequence[Any]) -> set[int]:
-        """The positions of those of the keys that are still in one of the migration's sources."""
+        """The positions of those of the keys that are still in one of the migration's sources, spelled as they are."""
+
+    @abstractmethod
+    def known_as(self, tx: Transaction, migration: type[Migration], key: Any) -> list[str]:
+        """The texts of the keys in the migration's sources that the database finds equal to this one."""
 
     @abstractmethod
     def differences(self, expected: Image | None, found: Image | None) -> list[Difference]:

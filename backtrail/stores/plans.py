@@ -181,6 +181,10 @@ def _key_cell(row: Row) -> Any:
 def _copied(table: Table, change: Create) -> Write:
     source: Any = change.source
     kept = {change.rename.get(name, name): source.cell(name) for name in source.names() if name not in change.unset}
+    for name in source.table.marked:
+        new = change.rename.get(name, name)
+        if name not in change.unset and kept.get(new) is not None:
+            kept[new] = table.by_name[new].encode(Opaque("", kept[new]))  # as far as this column can hold it
     cells = {name: cell for name, cell in kept.items() if not table.by_name[name].generated}
     cells |= {name: _encoded(table, name, value) for name, value in change.values.items()}
     return Write(

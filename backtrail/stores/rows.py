@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -294,16 +294,19 @@ class SqlReading(Transaction):
         sql = f"t.{self.quote(column.name)}"
         return sql if column.marked else column.read(sql)
 
-    def positions(
-        self, table: Table, columns: Sequence[Column], pairs: Sequence[Cells], condition: str, parameters: Sequence[Any]
-    ) -> set[int]:
-        """The positions of those of the pairs that some row has."""
-        found: set[int] = set()
-        for chunk in self.chunks(pairs):
+    def equal_keys(
+        self, table: Table, columns: Sequence[Column], wanted: Mapping[int, Cells], condition: str, parameters: Sequence[Any]
+    ) -> Iterator[tuple[int, list[Any]]]:
+        """The position and the cells of each different key that is equal to a wanted one."""
+        names = [column.name for column in columns]
+        named = ", ".join(map(self._key_read, columns))
+        group = "" if table.is_unique(names) else f" GROUP BY k.column1, {', '.join(self._terms(table, names))}"
+        for chunk in self.chunks([(at, *cells) for at, cells in wanted.items()]):
             sql, more = self.joined(table, columns, chunk)
-            rows = self.rows_of(f"SELECT DISTINCT k.column1 FROM {sql} WHERE {condition}", [*more, *parameters])
-            found.update(int(row[0]) for row in rows)
-        return found
+            for at, *cells in self.rows_of(
+                f"SELECT k.column1, {named} FROM {sql} WHERE {condition}{group}", [*more, *parameters]
+            ):
+                yield int(at), cells
 
     def _some(self, columns: Sequence[str]) -> str:
         """That not all of the columns are NULL."""

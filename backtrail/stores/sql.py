@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 from backtrail.changes import Decision
 from backtrail.errors import BacktrailError, UnknownName, UsageError
 from backtrail.image import Image, Ref, Shape, join_cells, split_cells
-from backtrail.keys import type_of
+from backtrail.keys import key_text, type_of
 from backtrail.migration import Keys, Migration, Rows
 from backtrail.row import Record
 from backtrail.stores.base import Difference, KeyCensus, KeyPage, Plan, Store, Transaction
@@ -335,9 +335,23 @@ class SqlStore(Store):
                 return set(range(len(keys)))  # the function cannot be turned round, so nothing can be looked up
             table = self.table(one.table)
             columns = [table.by_name[name] for name in one.columns]
-            pairs = [(at, *_encoded(columns, keys[at])) for at in range(len(keys)) if at not in found]
-            found |= tx.positions(table, columns, pairs, *self.where(table, one))
+            sent = {at: _encoded(columns, keys[at]) for at in range(len(keys)) if at not in found}
+            for at, cells in tx.equal_keys(table, columns, sent, *self.where(table, one)):
+                # What is equal may be spelled otherwise, and names another stream then; most are the very cells.
+                if cells == sent[at] or key_text(_key(columns, cells, None)) == key_text(keys[at]):
+                    found.add(at)
         return found
+
+    def known_as(self, tx: Transaction, migration: type[Migration], key: Any) -> list[str]:
+        assert isinstance(tx, SqlTransaction)  # noqa: S101 -- transactions of this store come from this store
+        found: set[str] = set()
+        for one in migration.all_keys():
+            if one.key is None:
+                table = self.table(one.table)
+                columns = [table.by_name[name] for name in one.columns]
+                equal = tx.equal_keys(table, columns, {0: _encoded(columns, key)}, *self.where(table, one))
+                found |= {key_text(_key(columns, cells, None)) for _, cells in equal}
+        return sorted(found)
 
     # -- images ---------------------------------------------------------------------------------------------------
 

@@ -73,13 +73,18 @@ class Layout:
 
     @cached_property
     def order(self) -> Callable[[Sequence[Any]], Any]:
-        """What sorts cells by their row's key: binary, numbers by value."""
-        columns = self.table.key_columns or tuple(self.table.by_name[name] for name in self.positions)
-        parts = [(self.positions[column.name], column.order) for column in columns]
+        """What sorts cells by their row's key: binary, numbers by value; without a key, by all of the row, NULL first."""
+        parts = [(self.positions[column.name], column.order) for column in self.table.key_columns]
+        if not parts:
+            parts = [(at, _null_first(self.table.by_name[name].order)) for name, at in self.positions.items()]
         if len(parts) == 1:
             at, order = parts[0]
             return lambda cells: order(cells[at])
         return lambda cells: [order(cells[at]) for at, order in parts]
+
+
+def _null_first(order: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda cell: (False,) if cell is None else (True, order(cell))
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,11 @@ class Table:
     def names(self) -> tuple[str, ...]:
         """The columns' names in their order."""
         return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def marked(self) -> tuple[str, ...]:
+        """The names of the columns whose cells may have a binary form behind them."""
+        return tuple(column.name for column in self.columns if column.marked)
 
     @cached_property
     def _layouts(self) -> dict[tuple[tuple[str, ...], int], Layout]:

@@ -69,9 +69,10 @@ def _found(tx: SqlTransaction, table: Table, expressions: Sequence[str], conditi
         joined = f"{source} LEFT JOIN {table.sql} o ON {match}"
     where = f" WHERE {condition}" if condition else ""
     wanted = ", ".join(f"{expression} AS e{at}" for at, expression in enumerate(expressions))
-    keys = ", ".join(tx.quote(name) for name in table.key)
+    # Everything has a name of ours: a column of the table may be called e0.
+    keys = ", ".join(f"{tx.quote(name)} AS k{at}" for at, name in enumerate(table.key))
     same = " AND ".join(f"h.e{at} = w.e{at}" for at in range(len(expressions)))
-    h_keys = ", ".join(column.read(f"h.{tx.quote(column.name)}") for column in table.key_columns)
+    h_keys = ", ".join(column.read(f"h.k{at}") for at, column in enumerate(table.key_columns))
     rows = tx.rows_of(
         f"SELECT {h_keys} FROM (SELECT {wanted} FROM (SELECT {', '.join(columns)} FROM {joined}) s{where}) w"
         f" JOIN (SELECT {keys}, {wanted} FROM {table.sql}{where}) h ON {same}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -179,6 +180,30 @@ def test_values_that_no_server_is_sent(on_postgres: Engine, value: Any) -> None:
         )
     )
     assert_one_failed(on_postgres, cls, "BadValue", "people.name")
+
+
+def test_a_key_that_the_ledger_cannot_hold(on_postgres: Engine) -> None:
+    """It halts the campaign with what is to be done, and nobody is quarantined for it; once it is gone the campaign goes on."""
+    on_postgres.script(
+        "CREATE TABLE users (k text); CREATE TABLE people (id serial PRIMARY KEY, k text); INSERT INTO users VALUES ('a'), ('b')"
+    )
+    long = secrets.token_hex(5000)
+    on_postgres.execute("INSERT INTO users VALUES (?)", long)
+    cls = migration(
+        lambda entity: entity.create("people", {"k": entity.key[:1]}),
+        keys=Keys("users", "k"),
+        reads=(Rows("users", by="k"),),
+        writes=("people",),
+    )
+    state = on_postgres.migrate(cls)
+    assert (state["state"], state["failed"]) == ("halted", 0)
+    assert state["halted"].startswith(
+        "AuthorMistake: a key is longer than the ledger can hold on PostgreSQL, which is 2,600 bytes or somewhat more:"
+    )
+    assert long[:9] not in state["halted"]
+    assert on_postgres.query("SELECT count(*) FROM people") == [(0,)]
+    on_postgres.execute("DELETE FROM users WHERE k = ?", long)
+    assert on_postgres.migrate(cls)["migrated"] == 2
 
 
 def test_an_integer_beyond_python(on_sqlite: Engine) -> None:

@@ -136,7 +136,7 @@ def test_a_primary_key_is_not_updated(on_mongo: Engine, change: dict[str, Any]) 
     assert "_id of users cannot be updated: delete the document and create another" in state["halted"]
 
 
-@pytest.mark.parametrize("name", ["", "$set", "a..b", "a.", ".a", "a.$[]", "a.$"])
+@pytest.mark.parametrize("name", ["", "$set", "a..b", "a.", ".a", "a.$[]", "a.$", "a\0b", "a.\0", "\udc80", "a.\ud800"])
 def test_names_that_no_update_can_have(on_mongo: Engine, name: str) -> None:
     """Names that the server takes for operators, or not at all, are refused by name; nothing is written under another one."""
     neutral_world(on_mongo)

@@ -269,18 +269,111 @@ def test_a_trigger_that_no_rollback_can_undo_is_named(on_postgres: Engine) -> No
 def test_settings_of_the_database_change_nothing(on_postgres: Engine) -> None:
     """A database whose own settings print values in other ways gives and takes the same images."""
     name = on_postgres.query("SELECT current_database()")[0][0]
+    hard_tables(on_postgres)
+    shape = on_postgres.store.shape("old")
+    on_postgres.store.forget()
+    on_postgres.store.close()
     for setting in (
         "datestyle = 'SQL, DMY'",
         "intervalstyle = 'iso_8601'",
         "timezone = 'Asia/Kathmandu'",
         "bytea_output = 'escape'",
         "extra_float_digits = -2",
+        "array_nulls = off",
+        "quote_all_identifiers = on",
+        "standard_conforming_strings = off",
+        "transform_null_equals = on",
+        "xmloption = document",
+        "lc_monetary = 'C.UTF-8'",
     ):
         on_postgres.script(f"ALTER DATABASE {name} SET {setting}")
-    hard_tables(on_postgres)
+    assert on_postgres.store.shape("old") == shape
     on_postgres.script("SET extra_float_digits = 3; UPDATE old SET c0 = 0.30000000000000004 WHERE id = 0")
     cls = migration(lambda entity: entity.delete(entity.one("old")), keys=Keys("old", "id"), reads=READS, writes=("old",))
     assert_round_trip(on_postgres, cls, "old", entities=2 * LONGEST)
+
+
+def test_null_where_the_database_takes_it_for_a_text(on_postgres: Engine) -> None:
+    """With `array_nulls = off` NULL stays NULL, alone and in an array, when it is written and when it comes back."""
+    name = on_postgres.query("SELECT current_database()")[0][0]
+    on_postgres.script(f"ALTER DATABASE {name} SET array_nulls = off")
+    on_postgres.script(
+        "CREATE TABLE old (id int PRIMARY KEY, a text, tags text[]); INSERT INTO old VALUES (1, NULL, ARRAY['x', NULL]), (2, 'x', NULL)"
+    )
+    cls = migration(
+        lambda entity: entity.update(entity.one("old"), {"a": "new" if entity.key == 1 else None, "tags": ["y", None]}),
+        keys=Keys("old", "id"),
+        reads=READS,
+        writes=("old",),
+    )
+    on_postgres.migrate(cls)
+    assert on_postgres.query("SELECT a, tags FROM old ORDER BY id") == [("new", ["y", None]), (None, ["y", None])]
+    on_postgres.rollback(cls)
+    assert_round_trip(
+        on_postgres,
+        migration(
+            lambda entity: entity.delete(entity.one("old")), name="second", keys=Keys("old", "id"), reads=READS, writes=("old",)
+        ),
+        "old",
+        entities=2,
+    )
+    assert on_postgres.query("SELECT a, tags FROM old ORDER BY id") == [(None, ["x", None]), ("x", None)]
+
+
+def test_values_with_a_binary_form_in_other_columns(on_postgres: Engine) -> None:
+    """A NaN with a sign, which keeps it where a number is, is the text NaN where a text is, passed on or copied."""
+    on_postgres.script(
+        "CREATE TYPE leaf AS (f float8); CREATE TABLE old (id int PRIMARY KEY, x float8, y float8[], z leaf);"
+        "INSERT INTO old VALUES (1, 'inf'::float8 - 'inf'::float8, ARRAY['inf'::float8 - 'inf'::float8], ROW('inf'::float8 - 'inf'::float8));"
+        "CREATE TABLE fresh (id int PRIMARY KEY, x text, y text, z text); CREATE TABLE same (LIKE old INCLUDING ALL)"
+    )
+
+    def use(entity: Any) -> None:
+        row = entity.one("old")
+        entity.create("fresh", {"id": 1, "x": row["x"], "y": row["y"], "z": row["z"]})
+        entity.copy("fresh", row, set={"id": 2})
+        entity.copy("fresh", row, rename={"x": "y", "y": "x"}, set={"id": 3})
+        entity.create("same", {"id": 1, "x": row["x"], "y": row["y"], "z": row["z"]})
+        entity.copy("same", row, set={"id": 2})
+
+    cls = migration(use, keys=Keys("old", "id"), reads=READS, writes=("fresh", "same"))
+    assert on_postgres.migrate(cls)["migrated"] == 1, on_postgres.failures(cls)
+    assert on_postgres.query("SELECT x, y, z FROM fresh ORDER BY id") == [
+        ("NaN", "{NaN}", "(NaN)"),
+        ("NaN", "{NaN}", "(NaN)"),
+        ("{NaN}", "NaN", "(NaN)"),
+    ]
+    bits = "SELECT encode(record_send(ROW(x, y, z)), 'hex') FROM"
+    assert set(on_postgres.query(f"{bits} same")) == set(on_postgres.query(f"{bits} old"))
+    assert on_postgres.rollback(cls)["rolled_back"] == 1
+
+
+def test_a_key_that_has_a_default_of_its_own(on_postgres: Engine) -> None:
+    """It comes from there, although the column owns a sequence; and it is the key as the column holds it."""
+    on_postgres.script(
+        "CREATE TABLE old (id int PRIMARY KEY); INSERT INTO old VALUES (1); CREATE SEQUENCE others START 1000;"
+        "CREATE TABLE serial (id serial PRIMARY KEY, u int); ALTER TABLE serial ALTER id SET DEFAULT nextval('others');"
+        "CREATE TABLE owned (id int PRIMARY KEY, u int); CREATE SEQUENCE own START 7; ALTER SEQUENCE own OWNED BY owned.id;"
+        "CREATE TABLE computed (id serial PRIMARY KEY, u int); ALTER TABLE computed ALTER id SET DEFAULT (40 + 2);"
+        "CREATE TABLE plain (id serial PRIMARY KEY, u int); CREATE TABLE given (id int GENERATED ALWAYS AS IDENTITY (START 5) PRIMARY KEY, u int);"
+        "CREATE TABLE rounded (u int, at timestamptz(0) DEFAULT '2020-01-01 00:00:00.4Z', PRIMARY KEY (u, at))"
+    )
+
+    def use(entity: Any) -> None:
+        for name in ("serial", "computed", "plain", "given", "rounded"):
+            entity.create(name, {"u": entity.key})
+
+    names = ("serial", "computed", "plain", "given", "rounded")
+    cls = migration(use, keys=Keys("old", "id"), reads=READS, writes=names)
+    assert_round_trip(on_postgres, cls, "old", *names, entities=1)
+    on_postgres.migrate(cls, only=("1",))
+    found = {name: on_postgres.query(f"SELECT id FROM {name}")[0][0] for name in names[:-1]}
+    assert found["serial"] >= 1000
+    assert found["computed"] == 42
+    assert found["plain"] < 10
+    assert 5 <= found["given"] < 10
+    refused = migration(lambda entity: entity.create("owned", {"u": 1}), name="second", keys=Keys("old", "id"), writes=("owned",))
+    assert on_postgres.migrate(refused)["failed"] == 1, "there is no default, and none is made up"
 
 
 def test_partitions_and_inheritance(on_postgres: Engine) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from backtrail import Keys, Rows
 from tests.engine import Engine, migration
 
@@ -186,3 +188,15 @@ def test_a_view_can_be_read(engine: Engine) -> None:
     )
     found = seen(engine, ids("doubled", "w"), Rows("doubled", by="id"))
     assert (found[1], found[2]) == ("[(10,)]", "[(12,)]")
+
+
+@pytest.mark.parametrize("name", ["loose", "shown"])
+def test_rows_without_a_key_hold_null(engine: Engine, name: str) -> None:
+    """A table without a key, and a view, are read in the order of all their values, NULL before others; also where it is a number."""
+    engine.script(
+        "CREATE TABLE loose (u integer, n integer, x double precision, t text); CREATE VIEW shown AS SELECT u, n, x, t FROM loose;"
+        "INSERT INTO loose VALUES (1, 5, NULL, NULL), (1, 5, NULL, 'A'), (1, NULL, 2.5, 'O'), (1, NULL, NULL, 'b'), (1, NULL, 1.5, NULL)"
+    )
+    assert seen(engine, ids(name, "n", "x", "t"), Rows(name, by="u"))[1] == (
+        "[(None, None, 'b'), (None, 1.5, None), (None, 2.5, 'O'), (5, None, None), (5, None, 'A')]"
+    )

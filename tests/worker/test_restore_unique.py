@@ -155,6 +155,53 @@ def test_a_value_that_was_taken(engine: Engine, index: str) -> None:
     assert engine.rollback(cls)["rolled_back"] == 1
 
 
+@pytest.mark.parametrize("other", [None, "a", "a.b, c"])
+@pytest.mark.parametrize("columns", [("x, y",), ("x, y", "z"), ("z", "x.y")])
+def test_names_with_dots_and_commas(engine: Engine, columns: tuple[str, ...], other: str | None) -> None:
+    """Whoever holds a value is found whatever the table and its columns are called."""
+    quoted = ", ".join(f'"{name}"' for name in columns)
+    kinds = ", ".join(f'"{name}" text' for name in columns)
+    engine.script("CREATE TABLE users (id integer PRIMARY KEY, name text); INSERT INTO users VALUES (1, 'alice'), (2, 'bob')")
+    engine.script(f'CREATE TABLE "a.b" (id integer PRIMARY KEY, {kinds}); CREATE UNIQUE INDEX one ON "a.b" ({quoted})')
+    values = ", ".join(["'alice'"] * len(columns))
+    engine.script(f'INSERT INTO "a.b" VALUES (7, {values})')
+    if other is not None:
+        engine.script(f'CREATE TABLE "{other}" (id integer PRIMARY KEY)')
+
+    def name(entity: Any) -> None:
+        entity.create("a.b", {"id": entity.key, **dict.fromkeys(columns, entity.one("users")["name"])})
+        if other is not None:
+            entity.create(other, {"id": entity.key})
+
+    cls = migration(
+        name,
+        keys=Keys("users", "id"),
+        reads=(Rows("users", by="id"),),
+        writes=("a.b", *([] if other is None else [other])),
+    )
+    state = engine.migrate(cls)
+    assert (state["migrated"], state["failed"]) == (1, 1), state["halted"]
+    assert engine.failures(cls)["1"]["reason"].startswith("a.b: what must be unique by ")
+    assert "is held by 1 row(s) of a.b now: 7;" in engine.failures(cls)["1"]["reason"]
+
+
+def test_a_key_with_a_name_of_ours(engine: Engine) -> None:
+    """Whoever holds a value is found also where the key is called as something is in the question who does."""
+    engine.script("CREATE TABLE users (id integer PRIMARY KEY); INSERT INTO users VALUES (1), (2)")
+    engine.script(
+        "CREATE TABLE t (e0 integer, k0 integer, name text UNIQUE, PRIMARY KEY (k0, e0)); INSERT INTO t VALUES (50, 60, 'n1')"
+    )
+    cls = migration(
+        lambda entity: entity.create("t", {"e0": entity.key, "k0": entity.key, "name": f"n{entity.key}"}),
+        keys=Keys("users", "id"),
+        reads=(Rows("users", by="id"),),
+        writes=("t",),
+    )
+    state = engine.migrate(cls)
+    assert (state["migrated"], state["failed"]) == (1, 1), state["halted"]
+    assert "now: [" in engine.failures(cls)["1"]["reason"]
+
+
 def test_a_value_of_a_deleted_row_that_was_taken(engine: Engine) -> None:
     """A deleted row's unique value belongs to a new row now: refused and named, and nothing half done."""
     engine.script(

@@ -76,8 +76,11 @@ def _write(change: Create | Update | Delete) -> Write | None:
 
 
 def _create(change: Create) -> Write:
-    if _leads_into_id(tuple(change.values)):
-        raise AuthorMistake(f"a path into the _id of {change.table}: give `_id` as a whole")
+    names = (*change.values, *change.rename.values())
+    if not _are_plain(names):
+        if any(name.startswith("_id.") for name in names):
+            raise AuthorMistake(f"a path into the _id of {change.table}: give `_id` as a whole")
+        _demand_names(change.table, names, change.source)
     cells = [_cell(name, value) for name, value in change.values.items()]
     known = [cell for cell in cells if isinstance(cell, Element)]
     key = own_key(change.row)
@@ -89,8 +92,34 @@ def _create(change: Create) -> Write:
 
 
 @lru_cache(maxsize=1024)
-def _leads_into_id(names: tuple[str, ...]) -> bool:
-    return any(name.startswith("_id.") for name in names)
+def _are_plain(names: tuple[str, ...]) -> bool:
+    """Whether any new document can have fields of these names."""
+    return _are_names(names) and not any(name.startswith("_id.") for name in names)
+
+
+def _demand_names(collection: str, names: tuple[str, ...], record: Record | None) -> None:
+    """Nothing, where fields can have these names, or the document has them already.
+
+    Raises:
+        BadValue: they cannot.
+    """
+    if _are_names(names):
+        return
+    for name in names:
+        if "\0" in name:
+            raise BadValue(f"{collection}: the name of a field cannot hold NUL")
+        if not _are_names((name,)) and not (isinstance(record, MongoRecord) and _there(record, name)):
+            raise BadValue(f"{collection}: the name of a field cannot hold half a surrogate pair")
+
+
+@lru_cache(maxsize=1024)
+def _are_names(names: tuple[str, ...]) -> bool:
+    text = "".join(names)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def _base(change: Create) -> list[Element]:
@@ -134,6 +163,7 @@ def _update(change: Update, record: MongoRecord) -> Write | None:
         # Below a field that changes as a whole, what the document had there says nothing.
         if isinstance(cell, Pending) or name in below or not _same(_there(record, name), cell):
             cells[name] = cell
+    _demand_names(record.collection, tuple(cells), record)
     for name in cells:
         _demand_path(record.collection, name)
     if not cells:
@@ -156,6 +186,7 @@ def _there(record: MongoRecord, name: str) -> Element | None:
     return element if element is None or len(path) == 1 else find(join([element]), path)
 
 
+@lru_cache(maxsize=4096)
 def _demand_path(collection: str, name: str) -> None:
     if name.partition(".")[0] == "_id":
         raise AuthorMistake(f"the _id of {collection} cannot be updated: delete the document and create another")

@@ -7,6 +7,7 @@ import datetime as dt
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, cast
 
 from bson.codec_options import CodecOptions
@@ -41,7 +42,7 @@ from backtrail.stores.mongo.reading import documents
 from backtrail.stores.mongo.record import MongoRecord, equal_form, key_from_ref, order_of, shape_of
 from backtrail.stores.mongo.shown import show, type_names
 from backtrail.stores.mongo.transaction import MongoTransaction, RawCollection
-from backtrail.stores.mongo.values import encode
+from backtrail.stores.mongo.values import encode, key_value
 
 COMMIT_S = 15.0
 """How long a commit whose answer was lost is asked for again; it does no harm to commit twice."""
@@ -279,7 +280,12 @@ class MongoStore(Store):
             # Most keys are in the first source, so that hardly anything is left to ask of the others.
             for form in self._there(tx, one, left):
                 left.pop(form, None)
-        return {at for at, form in enumerate(forms) if form not in left}
+        return {at for at, form in enumerate(forms) if form not in left and _is_own_spelling(keys[at])}
+
+    def known_as(self, tx: Transaction, migration: type[Migration], key: Any) -> list[str]:
+        wanted = {tuple(map(equal_form, parts)): parts for parts in [_elements(key)]}
+        sources = [one for one in migration.all_keys() if one.key is None]
+        return [_as_held(key)] if any(form in self._there(tx, one, wanted) for one in sources for form in wanted) else []
 
     # -- images ---------------------------------------------------------------------------------------------------
 
@@ -335,6 +341,17 @@ def _session(tx: Transaction) -> ClientSession:
 
 def _elements(key: Any) -> list[Element]:
     return [*map(encode, key if isinstance(key, tuple) else (key,))]
+
+
+def _as_held(key: Any) -> str:
+    """The text of the key as paging gives it, whatever documents hold of what is equal."""
+    values = [key_value(part) for part in _elements(key)]
+    return key_text(tuple(values) if isinstance(key, tuple) else values[0])
+
+
+def _is_own_spelling(key: Any) -> bool:
+    parts = key if isinstance(key, tuple) else (key,)
+    return not any(isinstance(part, (dt.datetime, Decimal)) for part in parts) or key_text(key) == _as_held(key)
 
 
 def _fields(raw: bytes) -> dict[str, list[Element]]:

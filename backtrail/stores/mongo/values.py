@@ -59,7 +59,7 @@ def key_value(element: Element | None) -> Any:
 
 
 def _number(value: float | decimal.Decimal) -> int | float | decimal.Decimal:
-    """The number in one form: an int where it is one of 64 bits, else a float where it is one, else a decimal without needless zeros."""
+    """The number in one form: an int where it is one of 64 bits, else a float where its text is that of one, else a decimal without needless zeros."""
     if value != value:  # noqa: PLR0124 -- NaN alone is unequal to itself
         return math.nan
     if math.isfinite(value) and -(2**63) <= value < 2**63 and value == int(value):
@@ -67,7 +67,8 @@ def _number(value: float | decimal.Decimal) -> int | float | decimal.Decimal:
     if isinstance(value, float):
         return value
     near = float(value)
-    if near == value:
+    # The text of a float is as short as tells it from others, which may be another number to a decimal.
+    if near == value and decimal.Decimal(repr(near)) == value:
         return near
     return value.normalize(_WIDE)
 

@@ -18,7 +18,7 @@ COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, a.attgenerated <> '', a.attidentity <> '',
        pg_get_expr(d.adbin, d.adrelid), format_type(a.atttypid, -1),
        (WITH RECURSIVE base(oid) AS (SELECT t.oid UNION ALL SELECT d.typbasetype FROM base JOIN pg_type d USING (oid) WHERE d.typtype = 'd')
-        SELECT b.oid FROM base b JOIN pg_type p USING (oid) WHERE p.typtype <> 'd')::int, t.typname = 'citext' OR coalesce(NOT c.collisdeterministic, false),
+        SELECT b.oid FROM base b JOIN pg_type p USING (oid) WHERE p.typtype <> 'd')::int, coalesce(NOT c.collisdeterministic, false),
        pg_get_serial_sequence(quote_ident(n.nspname) || '.' || quote_ident(r.relname), a.attname),
        (WITH RECURSIVE part(oid) AS (
           SELECT t.oid UNION
@@ -27,7 +27,7 @@ SELECT a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull, a.attg
             UNION ALL SELECT rngsubtype FROM pg_range WHERE i.typtype IN ('r', 'm') AND i.oid IN (rngtypid, rngmultitypid)
             UNION ALL SELECT f.atttypid FROM pg_attribute f WHERE i.typtype = 'c' AND f.attrelid = i.typrelid AND f.attnum > 0 AND NOT f.attisdropped
           ) x(oid))
-        SELECT array_agg(CASE WHEN i.typsend = 0 THEN 0 ELSE i.oid END::bigint) FROM part JOIN pg_type i USING (oid))
+        SELECT array_agg(CASE WHEN i.typsend = 0 THEN 0 WHEN i.typname = 'citext' THEN -1 ELSE i.oid::bigint END) FROM part JOIN pg_type i USING (oid))
 FROM pg_attribute a
 JOIN pg_class r ON r.oid = a.attrelid JOIN pg_namespace n ON n.oid = r.relnamespace JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -124,11 +124,11 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
 
 
 def _column(table: str, row: Any) -> Column:
-    name, kind, nullable, generated, _identity, default, cast, oid, folds, sequence, parts = row
+    name, kind, nullable, generated, identity, default, cast, oid, folds, sequence, parts = row
     cast = cast.replace("%", "%%")
     reading, marked = exact(oid, cast, set(parts))
     decode = decoder(oid)
-    if sequence is not None:
+    if identity and sequence is not None:
         default = "nextval('" + sequence.replace("'", "''") + "'::regclass)"
     number = oid in NUMBERS
     return Column(
@@ -136,14 +136,14 @@ def _column(table: str, row: Any) -> Column:
         type=kind,
         nullable=nullable,
         decode=marked_decoder(decode) if marked else decode,
-        encode=encoder(table, name, oid),
+        encode=encoder(table, name, oid, marked=marked),
         order=_by_value if number and oid not in {20, 21, 23, 26} else int if number else str,
         cast=cast,
         key_type=KEY_TYPES.get(oid, "other"),
         key=decoder(oid) if oid in KEY_TYPES else str,
         generated=generated,
         default=default,
-        folds=folds or (oid in UNEQUAL_OIDS and kind.replace("%", "%%") == cast),
+        folds=folds or (kind.replace("%", "%%") == cast and not UNEQUAL_OIDS.isdisjoint(parts)),
         exact=reading,
         marked=marked,
         takes_text=oid not in JSON_OIDS,

@@ -15,7 +15,7 @@ from psycopg.postgres import types as registry
 from psycopg.types.string import TextLoader
 from sqlalchemy.engine import Connection
 
-from backtrail.errors import BadValue, Quarantine
+from backtrail.errors import AuthorMistake, BadValue, Quarantine
 from backtrail.image import Image
 from backtrail.stores.base import Write
 from backtrail.stores.cells import ref_key
@@ -34,6 +34,7 @@ from backtrail.stores.writing import SqlTransaction
 PINNED = (
     "SELECT set_config('DateStyle', 'ISO, MDY', true), set_config('IntervalStyle', 'postgres', true), set_config('TimeZone', 'UTC', true),"
     " set_config('bytea_output', 'hex', true), set_config('extra_float_digits', '3', true), set_config('lc_monetary', 'C', true),"
+    " set_config('array_nulls', 'on', true), set_config('quote_all_identifiers', 'off', true), set_config('standard_conforming_strings', 'on', true),"
     " set_config('xmloption', 'content', true), set_config('lock_timeout', %s, true), set_config('search_path', current_setting('search_path'), true),"
     " set_config('random_page_cost', least(current_setting('random_page_cost')::float8, 1.1)::text, true),"
     " (extract(epoch FROM date_trunc('milliseconds', clock_timestamp())) * 1000)::bigint"
@@ -42,6 +43,12 @@ PINNED = (
 
 Random pages cost little because keys come in order: at the default of 4, all of a table of some ten thousand rows would be read for each batch.
 """
+
+
+TOO_LONG = (
+    "a key is longer than the ledger can hold on PostgreSQL, which is 2,600 bytes or somewhat more: name the entities by a shorter column,"
+    " or leave those rows out with Keys(…, where=)"
+)
 
 
 class PostgresTransaction(SqlTransaction):
@@ -258,19 +265,23 @@ class PostgresTransaction(SqlTransaction):
         self.raw.execute("RELEASE SAVEPOINT settled")
 
     def draw_keys(self, table: Table, columns: Sequence[str], number: int) -> list[Cells] | None:
-        defaults = [table.by_name[name].default for name in columns]
-        if None in defaults:
+        drawn = [table.by_name[name] for name in columns]
+        if any(column.default is None for column in drawn):
             return None
-        # The expressions are the catalogue's own text of the columns' defaults.
-        sql = f"SELECT {self.verbatim(', '.join(map(str, defaults)))} FROM generate_series(1, {int(number)})"
+        # The expressions are the catalogue's own text of the columns' defaults; a column may round what they give.
+        given = ", ".join(f"({column.default})::{column.type}" for column in drawn)
+        sql = f"SELECT {self.verbatim(given)} FROM generate_series(1, {int(number)})"
         return [list(row) for row in self.rows_of(sql)]
 
     def bulk(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         names, types = ", ".join(map(self.quote, columns)), self._types(table, columns)
-        with self.raw.cursor().copy(f"COPY {self._in_ledger(table)} ({names}) FROM STDIN (FORMAT binary)") as copy:
-            copy.set_types(types)
-            for row in rows:
-                copy.write_row(row)
+        try:
+            with self.raw.cursor().copy(f"COPY {self._in_ledger(table)} ({names}) FROM STDIN (FORMAT binary)") as copy:
+                copy.set_types(types)
+                for row in rows:
+                    copy.write_row(row)
+        except psycopg.errors.ProgramLimitExceeded as error:
+            raise AuthorMistake(TOO_LONG) from error  # no other text of the ledger is in an index
 
     def _types(self, table: str, columns: Sequence[str]) -> list[int]:
         """The types' numbers of a ledger's columns; kept with the connection."""

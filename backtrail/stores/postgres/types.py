@@ -22,8 +22,9 @@ INTERVAL, TIMESTAMP, TIMESTAMP_WITH_ZONE = 1186, 1114, 1184
 TIMESTAMPS, INTERVALS = 1115, 1187
 """Arrays of them."""
 JSON_ARRAY_OIDS = {199, 3807}
-UNEQUAL_OIDS = {700, 701, 1042, 1186, 1700, 3802}
-"""Types of which, without a length, different values are equal: -0 and 0, 1.0 and 1.00, 30 days and a month."""
+UNEQUAL_OIDS = {700, 701, 1042, 1186, 1700, 3802, -1}
+"""Types of which, without a length, different values are equal: -0 and 0, 1.0 and 1.00, 30 days and a month; -1 is citext, which has another
+number in every database."""
 
 NAMED_OIDS = {24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191}
 NAMED_ARRAYS = {1008, 2207, 2208, 2209, 2210, 2211, 3735, 3770, 4090, 4097, 4192}

@@ -18,6 +18,7 @@ from psycopg.postgres import types as registry
 from backtrail.errors import BadValue
 from backtrail.jsontext import json_writer
 from backtrail.stores.cells import json_reader
+from backtrail.stores.postgres.marked import MARKED
 from backtrail.stores.postgres.types import (
     BOXES,
     INTERVAL,
@@ -106,8 +107,8 @@ def _or_opaque(load: Callable[[str], Any]) -> Callable[[str], Any]:
     return decode
 
 
-def encoder(table: str, name: str, oid: int) -> Callable[[Any], str]:
-    """What turns Python values into text that the server reads as a value of that type."""
+def encoder(table: str, name: str, oid: int, *, marked: bool = False) -> Callable[[Any], str]:
+    """What turns Python values into text that the server reads as a value of that type, with a binary form behind it in a marked column alone."""
     is_json = oid in JSON_OIDS
     last: Any = object()
     last_text = ""
@@ -117,7 +118,7 @@ def encoder(table: str, name: str, oid: int) -> Callable[[Any], str]:
         if value is last:
             return last_text
         if isinstance(value, Opaque):
-            return str(value.exact)
+            return str(value.exact) if marked else MARKED.sub("", str(value.exact))
         kind = type(value)
         try:
             if is_json:

@@ -25,11 +25,13 @@ def taken(tx: SqliteTransaction, error: Exception, writes: Sequence[Write]) -> Q
         sql = "SELECT tbl_name FROM sqlite_master WHERE type = 'index' AND name = ?"
         on = "".join(row[0] for row in tx.raw.execute(sql, (index,)).fetchall())
         return clash(f"{on}: what must be unique by {index} is held by another row; change or delete that first")
-    name = found[2].split(".")[0]
-    columns = [column.removeprefix(f"{name}.") for column in found[2].split(", ")]
-    table = tx.store.table(name)
-    expressions = [tx.quote(column) for column in columns]
-    return holders(tx, table, ", ".join(columns), expressions, _condition(tx, table, columns), writes)
+    for table in map(tx.store.table, dict.fromkeys(write.table for write in writes)):
+        # Names are not quoted here, and may hold dots and commas.
+        columns = found[2].removeprefix(f"{table.name}.").split(f", {table.name}.")
+        if found[2].startswith(f"{table.name}.") and table.by_name.keys() >= {*columns}:
+            expressions = [tx.quote(column) for column in columns]
+            return holders(tx, table, ", ".join(columns), expressions, _condition(tx, table, columns), writes)
+    return None
 
 
 def _condition(tx: SqliteTransaction, table: Table, columns: Sequence[str]) -> str:

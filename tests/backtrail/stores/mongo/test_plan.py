@@ -6,7 +6,10 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from backtrail.entity import Entity
+from backtrail.errors import AuthorMistake, BadValue
 from backtrail.stores.base import Plan
 from backtrail.stores.mongo.plan import plan
 from backtrail.stores.mongo.record import MongoRecord
@@ -28,8 +31,8 @@ def planned(migrate: Callable[[Entity], Any], raw: bytes = SOURCE) -> Plan:
     return plan(entity.decision)
 
 
-def created(migrate: Callable[[Entity], Any]) -> bytes:
-    (write,) = planned(migrate).writes
+def created(migrate: Callable[[Entity], Any], raw: bytes = SOURCE) -> bytes:
+    (write,) = planned(migrate, raw).writes
     (document,) = write.cells
     assert isinstance(document, bytes)
     return document
@@ -94,3 +97,39 @@ def test_an_update_that_changes_nothing_is_no_write() -> None:
     assert planned(lambda entity: entity.update(entity.one("old"), {"a": True, "twice": True})).writes == []
     (write,) = planned(lambda entity: entity.update(entity.one("old"), {"a": True, "twice": False})).writes
     assert write.columns == ("twice",)
+
+
+WAYS: dict[str, Callable[[Entity, str], Any]] = {
+    "create": lambda entity, name: entity.create("new", {name: 1}),
+    "create with a row": lambda entity, name: entity.create("new", {name: entity.create("new", {})}),
+    "copy": lambda entity, name: entity.copy("new", entity.one("old"), set={name: 1}),
+    "rename": lambda entity, name: entity.copy("new", entity.one("old"), rename={"a": name}),
+    "update": lambda entity, name: entity.update(entity.one("old"), {name: 1}),
+}
+
+
+@pytest.mark.parametrize("name", ["secret\0", "secret\udc80", "secret\ud800"])
+@pytest.mark.parametrize("way", WAYS)
+def test_names_that_no_field_can_have(way: str, name: str) -> None:
+    """NUL, and what is no UTF-8, fail the entity whose data gave the name, which is not repeated."""
+    with pytest.raises(BadValue, match=r"^(new|old): .*(NUL|surrogate)") as caught:
+        planned(lambda entity: WAYS[way](entity, name))
+    assert "secret" not in str(caught.value)
+    if way not in ("rename", "copy"):
+        with pytest.raises(BadValue, match=r"^(new|old): .*(NUL|surrogate)"):
+            planned(lambda entity: WAYS[way](entity, f"x.{name}.y"))
+
+
+def test_a_name_that_a_document_has_though_it_is_no_text() -> None:
+    """It can be set, and stays as it is in a copy."""
+    raw = hard.document(("_id", hard.int32(7)), (b"\x80", hard.TRUE))
+    (write,) = planned(lambda entity: entity.update(entity.one("old"), {"\udc80": None}), raw).writes
+    assert write.columns == ("\udc80",)
+    assert created(lambda entity: entity.copy("new", entity.one("old")), raw) == raw
+    assert created(lambda entity: entity.copy("new", entity.one("old"), set={"\udc80": True}), raw) == raw
+
+
+def test_a_field_is_not_renamed_to_a_path() -> None:
+    """It would be a field whose name has a dot in it, which no path finds: to put it there is to set it."""
+    with pytest.raises(AuthorMistake, match=r"renamed to 'b\.c'.*set"):
+        planned(lambda entity: entity.copy("new", entity.one("old"), rename={"a": "b.c"}))

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from backtrail.changes import Create
 from backtrail.errors import BadValue
-from backtrail.keys import part_text, type_of
+from backtrail.keys import parse_key, part_text, type_of
 from backtrail.row import NewRow
 from backtrail.stores.mongo.document import Element, split
+from backtrail.stores.mongo.record import equal_form
 from backtrail.stores.mongo.values import decode, encode, key_kind, key_value, show
 from backtrail.values import Opaque
 from tests import hard_bson as hard
@@ -269,7 +270,9 @@ EQUAL = [
     [hard.double(math.inf), hard.decimal_bits(0x78 << 56, 0)],
     [hard.double(2.0**53), hard.int64(2**53)],
     [hard.int64(2**53 + 1), hard.decimal(2**53 + 1, 0)],
-    [hard.double(2.0**63), hard.decimal(2**63, 0)],
+    [hard.decimal(2**63, 0), hard.decimal(2**63 * 100, -2)],
+    [hard.decimal(2**70, 0)],
+    [hard.decimal(5**30, -30)],
     [hard.int64(2**63 - 1)],
     [hard.int64(-(2**63)), hard.double(-(2.0**63))],
     [hard.double(1e23)],
@@ -291,6 +294,15 @@ def test_values_that_the_server_holds_equal_are_one_key() -> None:
         assert all(key is group[0] or key == group[0] for key in group)
     first = [(type(group[0]) in {bool, str} and type(group[0]), group[0]) for group in keys]
     assert len(set(first)) == len(EQUAL) > 10
+
+
+@pytest.mark.parametrize("raw", [raw for group in EQUAL for raw in group])
+def test_the_text_of_a_key_gives_the_value_again(raw: bytes) -> None:
+    """What is read from it is equal to the value in the document, to the last digit."""
+    text, kind = part_text(key_value(field(raw))), key_kind(field(raw))
+    again = encode(parse_key(text, (kind,)))
+    assert equal_form(again) == equal_form(field(raw))
+    assert part_text(key_value(again)) == text
 
 
 @pytest.mark.parametrize(
