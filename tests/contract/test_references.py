@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from backtrail import Keys, Rows
+from backtrail.errors import UsageError
 from tests.engine import Engine, migration
 
 
@@ -117,3 +120,71 @@ def test_names_in_another_case(on_sqlite: Engine) -> None:
     on_sqlite.script("INSERT INTO ape VALUES (50, 1)")
     assert on_sqlite.rollback(cls)["rolled_back"] == 1
     assert len(on_sqlite.failures(cls)) == 1
+
+
+@pytest.fixture
+def limited(on_postgres: Engine) -> Iterator[Engine]:
+    """An engine as another database user than the tables' owner, who may read and write them all."""
+    on_postgres.script(
+        "CREATE TABLE users (id int PRIMARY KEY); INSERT INTO users VALUES (1), (2);"
+        "CREATE TABLE profiles (id int PRIMARY KEY);"
+        "CREATE TABLE notes (id int PRIMARY KEY, profile int REFERENCES profiles ON DELETE CASCADE)"
+    )
+    name = on_postgres.query("SELECT current_database()")[0][0]
+    role = f"limited_{name}"
+    on_postgres.script(
+        f"CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT CREATE ON DATABASE {name} TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"
+    )
+    with closing(Engine(on_postgres.url.replace("postgres:postgres@", f"{role}:x@"))) as engine:
+        yield engine
+    on_postgres.script(f"DROP POLICY IF EXISTS none ON notes; DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
+HIDDEN = "ALTER TABLE notes ENABLE ROW LEVEL SECURITY; CREATE POLICY none ON notes USING (false)"
+
+
+def profiles() -> Any:
+    return migration(lambda entity: entity.create("profiles", {"id": entity.key}), keys=Keys("users", "id"), writes=("profiles",))
+
+
+def test_row_level_security_that_would_hide_who_refers(on_postgres: Engine, limited: Engine) -> None:
+    """ON DELETE CASCADE takes rows along that this user does not see: refused before the start, there and back."""
+    cls = profiles()
+    on_postgres.script(HIDDEN)
+    with pytest.raises(UsageError, match=r"row-level security would hide rows of notes.*BYPASSRLS"):
+        limited.open(cls, "migrate")
+    on_postgres.script("ALTER TABLE notes DISABLE ROW LEVEL SECURITY")
+    assert limited.migrate(cls)["migrated"] == 2
+    on_postgres.script("INSERT INTO notes VALUES (7, 1); ALTER TABLE notes ENABLE ROW LEVEL SECURITY")
+    with pytest.raises(UsageError, match="row-level security would hide rows of notes"):
+        limited.rollback(cls)
+    assert on_postgres.query("SELECT * FROM notes") == [(7, 1)]
+
+
+def test_row_level_security_that_comes_amid_a_rollback(on_postgres: Engine, limited: Engine) -> None:
+    """The server says so instead of hiding rows, and the campaign halts with nothing lost."""
+    cls = profiles()
+    assert limited.migrate(cls)["migrated"] == 2
+    on_postgres.script("INSERT INTO notes VALUES (7, 1)")
+    limited.worker_store.check = lambda _: None  # type: ignore[method-assign] # it was fine a moment ago
+    campaign = limited.open(cls, "rollback", options={"from": "streams"})
+    on_postgres.script(HIDDEN)
+    state = limited.run(campaign)
+    assert (state["state"], state["failed"], state["rolled_back"]) == ("halted", 0, 0), state
+    assert "notes" in state["halted"], state
+    assert "BYPASSRLS" in state["halted"], state
+    assert on_postgres.query("SELECT * FROM notes") == [(7, 1)]
+    assert on_postgres.query("SELECT * FROM profiles ORDER BY id") == [(1,), (2,)]
+
+
+def test_whoever_sees_all_rows_is_let_pass(on_postgres: Engine, limited: Engine) -> None:
+    """Row-level security that hides nothing from this user, who may pass it, is no hindrance."""
+    cls = profiles()
+    on_postgres.script(
+        f"{HIDDEN}; DO $$ BEGIN EXECUTE format('ALTER ROLE %I BYPASSRLS', 'limited_' || current_database()); END $$"
+    )
+    assert limited.migrate(cls)["migrated"] == 2
+    on_postgres.script("INSERT INTO notes VALUES (7, 1)")
+    assert limited.rollback(cls)["rolled_back"] == 1
+    assert set(limited.failures(cls)) == {"1"}
+    assert on_postgres.query("SELECT * FROM notes") == [(7, 1)]
