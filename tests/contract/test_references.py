@@ -188,3 +188,30 @@ def test_whoever_sees_all_rows_is_let_pass(on_postgres: Engine, limited: Engine)
     assert limited.rollback(cls)["rolled_back"] == 1
     assert set(limited.failures(cls)) == {"1"}
     assert on_postgres.query("SELECT * FROM notes") == [(7, 1)]
+
+
+PARTS = (
+    "CREATE TABLE users (id int PRIMARY KEY); INSERT INTO users VALUES (1), (2);"
+    "CREATE TABLE parts (id int, year int, PRIMARY KEY (id, year)) PARTITION BY LIST (year);"
+    "CREATE TABLE parts_24 PARTITION OF parts FOR VALUES IN (24) PARTITION BY LIST (id);"
+    "CREATE TABLE parts_24_rest PARTITION OF parts_24 DEFAULT"
+)
+
+
+@pytest.mark.parametrize("written", ["parts", "parts_24", "parts_24_rest"])
+@pytest.mark.parametrize("target", ["parts", "parts_24", "parts_24_rest"])
+def test_partitions_that_are_referred_to(on_postgres: Engine, written: str, target: str) -> None:
+    """A foreign key onto a partitioned table is one onto its partitions too, and the other way round."""
+    refers = f"CREATE TABLE items (id int, part int, year int, FOREIGN KEY (part, year) REFERENCES {target} ON DELETE CASCADE)"
+    if written != target:
+        refers += " PARTITION BY LIST (id); CREATE TABLE items_rest PARTITION OF items DEFAULT"
+    on_postgres.script(f"{PARTS}; {refers}")
+    cls = migration(
+        lambda entity: entity.create(written, {"id": entity.key, "year": 24}), keys=Keys("users", "id"), writes=(written,)
+    )
+    assert on_postgres.migrate(cls)["migrated"] == 2, on_postgres.failures(cls)
+    on_postgres.script("INSERT INTO items VALUES (7, 1, 24)")
+    assert on_postgres.rollback(cls)["rolled_back"] == 1
+    assert set(on_postgres.failures(cls)) == {"1"}
+    assert "1 row(s) of items " in on_postgres.failures(cls)["1"]["reason"]
+    assert on_postgres.query("SELECT * FROM items") == [(7, 1, 24)]

@@ -44,17 +44,22 @@ GROUP BY i.indexrelid, i.indisprimary ORDER BY i.indisprimary DESC
 """
 
 FOREIGN = """
-SELECT c.conrelid::int, c.confrelid::int,
+WITH own AS (SELECT %s::oid AS oid),
+     part AS (SELECT oid FROM own UNION SELECT p.relid FROM own CROSS JOIN pg_partition_tree(own.oid::regclass) p)
+SELECT c.conrelid = own.oid, c.confrelid IN (SELECT oid FROM part),
        (SELECT array_agg(a.attname ORDER BY k.ord) FROM unnest(c.conkey) WITH ORDINALITY k(num, ord)
         JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.num),
        (SELECT array_agg(a.attname ORDER BY k.ord) FROM unnest(c.confkey) WITH ORDINALITY k(num, ord)
         JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.num),
        CASE WHEN pg_table_is_visible(o.oid) THEN o.relname ELSE n.nspname || '.' || o.relname END,
        c.condeferrable, c.confupdtype NOT IN ('a', 'r')
-FROM pg_constraint c JOIN pg_class o ON o.oid = CASE WHEN c.conrelid = %s THEN c.confrelid ELSE c.conrelid END
+FROM own CROSS JOIN pg_constraint c JOIN pg_class o ON o.oid = CASE WHEN c.conrelid = own.oid THEN c.confrelid ELSE c.conrelid END
 JOIN pg_namespace n ON n.oid = o.relnamespace
-WHERE c.contype = 'f' AND c.conparentid = 0 AND (c.conrelid = %s OR c.confrelid = %s)
+WHERE c.contype = 'f' AND (
+    c.conrelid = own.oid AND c.conparentid = 0 OR c.confrelid IN (SELECT oid FROM part) AND NOT EXISTS (
+        SELECT 1 FROM pg_constraint w WHERE w.oid = c.conparentid AND w.confrelid IN (SELECT oid FROM part)))
 """
+"""Whether it goes out from the table, and whether it comes in, also onto a partition of it or, by way of the partitioned table, onto this one."""
 
 TRIGGERS = """
 WITH part AS (SELECT %s::oid AS oid UNION SELECT relid FROM pg_partition_tree(%s::oid::regclass))
@@ -99,12 +104,14 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
     unique = [(primary, tuple(names)) for primary, names in connection.exec_driver_sql(UNIQUE, (oid,))]
     key = next((names for primary, names in unique if primary or not set(names) & nullable), ())
     targets, incoming, outgoing = set(), [], []
-    for source, target, names, others, other, deferrable, follows in connection.exec_driver_sql(FOREIGN, (oid, oid, oid)):
-        if source == oid:
-            targets.add(name if target == oid else other)
-            outgoing.append(ForeignKey(name, tuple(names), name if target == oid else other, tuple(others), deferrable, follows))
-        if target == oid:
-            incoming.append(ForeignKey(name if source == oid else other, tuple(names), name, tuple(others), deferrable, follows))
+    for goes_out, comes_in, names, others, other, deferrable, follows in connection.exec_driver_sql(FOREIGN, (oid,)):
+        source, target = name if goes_out else other, name if comes_in else other
+        one = ForeignKey(source, tuple(names), target, tuple(others), deferrable, follows)
+        if goes_out:
+            targets.add(target)
+            outgoing.append(one)
+        if comes_in:
+            incoming.append(one)
     return Table(
         name=name,
         sql=f"{quote(schema)}.{quote(bare)}",
