@@ -93,7 +93,8 @@ def _referring(tx: SqlTransaction, table: Table, key: ForeignKey, pairs: Pairs) 
     """The rows that refer by that foreign key to the rows of those keys."""
     other = tx.store.table(key.table)
     sql, parameters = tx.joined(table, table.key_columns, pairs)
-    match = " AND ".join(f"o.{tx.quote(a)} = t.{tx.quote(b)}" for a, b in zip(key.columns, key.target_columns, strict=True))
+    # In the database's own order: on SQLite the first column's collation decides.
+    match = " AND ".join(f"t.{tx.quote(b)} = o.{tx.quote(a)}" for a, b in zip(key.columns, key.target_columns, strict=True))
     own = ", ".join(column.read(f"o.{tx.quote(column.name)}") for column in other.key_columns)
     order = f" ORDER BY {', '.join(f'o.{tx.quote(name)}' for name in other.key)}" if own else ""
     rows = tx.rows_of(f"SELECT {own or 'NULL'} FROM {sql} JOIN {other.sql} o ON {match}{order}", parameters)

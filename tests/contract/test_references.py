@@ -105,6 +105,26 @@ def test_a_migration_that_deletes_what_others_refer_to(engine: Engine) -> None:
     assert engine.query("SELECT * FROM notes") == [(7, 2)]
 
 
+def test_a_key_that_folds_its_case(on_sqlite: Engine) -> None:
+    """SQLite compares by the collation of the column that is referred to, and so is it asked who refers."""
+    on_sqlite.script(
+        "CREATE TABLE users (id integer PRIMARY KEY, name text); INSERT INTO users VALUES (1, 'ann'), (2, 'bob');"
+        "CREATE TABLE people (name text PRIMARY KEY COLLATE NOCASE);"
+        "CREATE TABLE notes (id integer PRIMARY KEY, name text REFERENCES people ON DELETE CASCADE)"
+    )
+    cls = migration(
+        lambda entity: entity.create("people", {"name": entity.one("users")["name"]}),
+        keys=Keys("users", "id"),
+        reads=(Rows("users", by="id"),),
+        writes=("people",),
+    )
+    assert on_sqlite.migrate(cls)["migrated"] == 2, on_sqlite.failures(cls)
+    on_sqlite.script("INSERT INTO notes VALUES (7, 'ANN')")
+    assert on_sqlite.rollback(cls)["rolled_back"] == 1
+    assert set(on_sqlite.failures(cls)) == {"1"}
+    assert on_sqlite.query("SELECT * FROM notes") == [(7, "ANN")]
+
+
 def test_names_in_another_case(on_sqlite: Engine) -> None:
     """SQLite finds the table that a foreign key names in any case, and so is it found here."""
     on_sqlite.script(
