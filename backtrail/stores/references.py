@@ -58,7 +58,8 @@ def refuse_followers(tx: SqlTransaction, table: Table, columns: Sequence[str], k
     Raises:
         Referenced: somebody else's row would follow.
     """
-    followed = [key for key in table.incoming if key.follows and not set(columns).isdisjoint(key.target_columns)]
+    changing = table.changing(columns)
+    followed = [key for key in table.incoming if key.follows and not changing.isdisjoint(key.target_columns)]
     if followed:
         _refuse(tx, table, followed, [(at, *key) for at, key in enumerate(keys)], own, "would change under them")
 

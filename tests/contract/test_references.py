@@ -235,3 +235,43 @@ def test_partitions_that_are_referred_to(on_postgres: Engine, written: str, targ
     assert set(on_postgres.failures(cls)) == {"1"}
     assert "1 row(s) of items " in on_postgres.failures(cls)["1"]["reason"]
     assert on_postgres.query("SELECT * FROM items") == [(7, 1, 24)]
+
+
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL"])
+def test_values_that_the_database_computes(engine: Engine, action: str) -> None:
+    """A computed value changes with what it is computed from, and what refers to it would follow."""
+    engine.script(
+        "CREATE TABLE people (id integer PRIMARY KEY, name text, other text, folded text GENERATED ALWAYS AS (lower(name)) STORED UNIQUE);"
+        f"CREATE TABLE notes (id integer PRIMARY KEY, person text REFERENCES people (folded) ON UPDATE {action});"
+        "INSERT INTO people VALUES (1, 'Ann', 'x'), (2, 'Bob', 'x'); INSERT INTO notes VALUES (7, 'ann')"
+    )
+    cls = migration(
+        lambda entity: entity.update(entity.one("people"), {"name": f"{entity.key}"}),
+        keys=Keys("people", "id"),
+        reads=(Rows("people", by="id"),),
+        writes=("people",),
+    )
+    state = engine.migrate(cls)
+    assert (state["migrated"], state["failed"]) == (1, 1)
+    assert engine.failures(cls)["1"]["error"] == "Referenced"
+    assert engine.query("SELECT * FROM notes") == [(7, "ann")]
+    engine.script("UPDATE notes SET person = '2'")
+    assert engine.rollback(cls)["failed"] == 1
+    assert engine.query("SELECT * FROM notes") == [(7, "2")]
+
+
+def test_what_a_computed_value_is_not_made_of(on_postgres: Engine) -> None:
+    """PostgreSQL says what a column is computed from: what else changes in the row is no matter to those who refer."""
+    on_postgres.script(
+        "CREATE TABLE people (id int PRIMARY KEY, name text, other text, folded text GENERATED ALWAYS AS (lower(name)) STORED UNIQUE);"
+        "CREATE TABLE notes (id int PRIMARY KEY, person text REFERENCES people (folded) ON UPDATE CASCADE);"
+        "INSERT INTO people VALUES (1, 'Ann', 'x'); INSERT INTO notes VALUES (7, 'ann')"
+    )
+    cls = migration(
+        lambda entity: entity.update(entity.one("people"), {"other": "y"}),
+        keys=Keys("people", "id"),
+        reads=(Rows("people", by="id"),),
+        writes=("people",),
+    )
+    assert on_postgres.migrate(cls)["migrated"] == 1
+    assert on_postgres.rollback(cls)["rolled_back"] == 1

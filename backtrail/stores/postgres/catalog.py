@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -34,6 +34,16 @@ LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_collation c ON c.oid = a.attcollation
 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
+
+MADE_OF = """
+SELECT g.attname, a.attname FROM pg_attribute g
+JOIN pg_attrdef e ON e.adrelid = g.attrelid AND e.adnum = g.attnum
+JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = e.oid
+                 OR d.classid = 'pg_class'::regclass AND d.objid = g.attrelid AND d.objsubid = g.attnum
+JOIN pg_attribute a ON a.attrelid = g.attrelid AND a.attnum = d.refobjsubid AND a.attnum > 0
+WHERE g.attrelid = %s AND g.attgenerated <> '' AND d.refclassid = 'pg_class'::regclass AND d.refobjid = g.attrelid
+"""
+"""The computed columns, each with those that its expression names; which of the two depends on these is another before version 15."""
 
 UNIQUE = """
 SELECT i.indisprimary, array_agg(a.attname ORDER BY k.ord)
@@ -99,7 +109,10 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
     if found is None:
         return None
     oid, schema, bare, kind = found
-    columns = tuple(_column(name, row) for row in connection.exec_driver_sql(COLUMNS, (oid,)))
+    made_of: dict[str, set[str]] = {}
+    for computed, other in connection.exec_driver_sql(MADE_OF, (oid,)):
+        made_of.setdefault(computed, set()).add(other)
+    columns = tuple(_column(name, row, made_of) for row in connection.exec_driver_sql(COLUMNS, (oid,)))
     nullable = {column.name for column in columns if column.nullable}
     unique = [(primary, tuple(names)) for primary, names in connection.exec_driver_sql(UNIQUE, (oid,))]
     key = next((names for primary, names in unique if primary or not set(names) & nullable), ())
@@ -130,7 +143,7 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
     )
 
 
-def _column(table: str, row: Any) -> Column:
+def _column(table: str, row: Any, made_of: Mapping[str, Collection[str]]) -> Column:
     name, kind, nullable, generated, _identity, default, cast, oid, folds, sequence, parts = row
     cast = cast.replace("%", "%%")
     reading, marked = exact(oid, cast, set(parts))
@@ -149,6 +162,7 @@ def _column(table: str, row: Any) -> Column:
         key_type=KEY_TYPES.get(oid, "other"),
         key=decoder(oid) if oid in KEY_TYPES else str,
         generated=generated,
+        made_of=frozenset(made_of.get(name, ())),
         default=default,
         folds=folds or (oid in UNEQUAL_OIDS and kind.replace("%", "%%") == cast),
         exact=reading,

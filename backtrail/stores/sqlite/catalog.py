@@ -48,6 +48,7 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
             encode=encoder(name, info[0], info[1]),
             order=order,
             generated=info[5] in (2, 3),
+            made_of=frozenset(one[0] for one in infos) - {info[0]} if info[5] in (2, 3) else frozenset(),
             default=info[3],
             folds=folds and not (info[4] and info[1].upper() == "INTEGER"),
             key=key_maker(name, info[0], info[1]),
