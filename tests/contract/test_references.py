@@ -105,6 +105,59 @@ def test_a_migration_that_deletes_what_others_refer_to(engine: Engine) -> None:
     assert engine.query("SELECT * FROM notes") == [(7, 2)]
 
 
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL"])
+def test_columns_in_another_case(on_sqlite: Engine, action: str) -> None:
+    """So with the columns that it names."""
+    on_sqlite.script(
+        'CREATE TABLE people (id integer PRIMARY KEY, code text, "é" text, "É" text, UNIQUE (code, "é"));'
+        f'CREATE TABLE notes (id integer PRIMARY KEY, c text, e text, FOREIGN KEY (c, e) REFERENCES people (CODE, "é") ON UPDATE {action});'
+        "INSERT INTO people VALUES (1, 'a', 'x', 'y'), (2, 'b', 'x', 'y'); INSERT INTO notes VALUES (7, 'a', 'x')"
+    )
+    cls = migration(
+        lambda entity: entity.update(entity.one("people"), {"code": f"{entity.key}"}),
+        keys=Keys("people", "id"),
+        reads=(Rows("people", by="id"),),
+        writes=("people",),
+    )
+    state = on_sqlite.migrate(cls)
+    assert (state["migrated"], state["failed"]) == (1, 1)
+    assert "by c, e to rows of people" in on_sqlite.failures(cls)["1"]["reason"]
+    assert on_sqlite.query("SELECT * FROM notes") == [(7, "a", "x")]
+
+
+@pytest.mark.parametrize("refers", ["pid REFERENCES p", "pid, FOREIGN KEY (id, pid) REFERENCES k", "pid REFERENCES k (x)"])
+def test_foreign_keys_that_cannot_hold(on_sqlite: Engine, refers: str) -> None:
+    """SQLite lets a foreign key name what its table has not, and then nothing refers by it; what would need it, SQLite refuses."""
+    connection = on_sqlite.sqlite()
+    connection.execute("PRAGMA foreign_keys = OFF")
+    connection.executescript(
+        "CREATE TABLE p (id int, v text); INSERT INTO p VALUES (1, 'a'); CREATE TABLE k (id integer PRIMARY KEY, v text); INSERT INTO k VALUES (1, 'a');"
+        f"CREATE TABLE c (id int, {refers}); INSERT INTO c VALUES (1, 1); CREATE TABLE o (id integer PRIMARY KEY, n int)"
+    )
+    connection.close()
+    cls = migration(
+        lambda entity: entity.create("o", {"n": len(entity.rows("p"))}),
+        keys=Keys("k", "id"),
+        reads=(Rows("p", by="id"),),
+        writes=("o",),
+    )
+    assert on_sqlite.migrate(cls)["migrated"] == 1, on_sqlite.failures(cls)
+    assert on_sqlite.query("SELECT * FROM o") == [(1, 1)]
+    assert on_sqlite.rollback(cls)["rolled_back"] == 1
+    cls = migration(
+        lambda entity: entity.delete(entity.one("k")),
+        name="away",
+        keys=Keys("k", "id"),
+        reads=(Rows("k", by="id"),),
+        writes=("k",),
+    )
+    state = on_sqlite.migrate(cls)
+    if "REFERENCES k" in refers:
+        assert state["state"] == "halted"
+        assert 'foreign key mismatch - "c" referencing "k"' in state["halted"]
+        assert on_sqlite.query("SELECT * FROM k") == [(1, "a")]
+
+
 def test_a_key_that_folds_its_case(on_sqlite: Engine) -> None:
     """SQLite compares by the collation of the column that is referred to, and so is it asked who refers."""
     on_sqlite.script(

@@ -101,24 +101,24 @@ def _clashing(connection: Connection, name: str, columns: set[str]) -> frozenset
 
 
 def _incoming(connection: Connection, name: str, key: tuple[str, ...]) -> list[ForeignKey]:
+    # A foreign key may name its table and columns in any case.
     sql = (
-        'SELECT m.name, f.id, f."from", f."to", f.on_update FROM sqlite_master m, pragma_foreign_key_list(m.name) f'
+        'SELECT m.name, f.id, f.on_update, f."from", f."to" IS NULL, c.name FROM sqlite_master m, pragma_foreign_key_list(m.name) f'
+        ' LEFT JOIN pragma_table_xinfo(?) c ON f."to" = c.name COLLATE NOCASE'
         " WHERE m.type = 'table' AND lower(f.\"table\") = lower(?) ORDER BY m.name, f.id, f.seq"
     )
-    found: dict[tuple[str, int, bool], list[tuple[str, str | None]]] = {}
-    for table, number, column, target, action in connection.exec_driver_sql(sql, (name,)):
-        found.setdefault((table, number, action not in ("NO ACTION", "RESTRICT")), []).append((column, target))
-    return [
-        ForeignKey(
-            table,
-            tuple(column for column, _ in pairs),
-            name,
-            # A foreign key that names no column refers to the primary key.
-            tuple(target or key[at] for at, (_, target) in enumerate(pairs)),
-            follows=follows,
-        )
-        for (table, _, follows), pairs in found.items()
-    ]
+    found: dict[tuple[str, int, bool], list[tuple[str, bool, str | None]]] = {}
+    for table, number, action, *pair in connection.exec_driver_sql(sql, (name, name)):
+        found.setdefault((table, number, action not in ("NO ACTION", "RESTRICT")), []).append(tuple(pair))
+    keys = []
+    for (table, _, follows), pairs in found.items():
+        columns, unnamed, named = zip(*pairs, strict=True)
+        # One that names no column refers to the primary key.
+        targets = key if all(unnamed) else tuple(one for one in named if one is not None)
+        # Where they do not fit, SQLite refuses whatever would need them.
+        if len(targets) == len(columns):
+            keys.append(ForeignKey(table, columns, name, targets, follows=follows))
+    return keys
 
 
 def _unique_key(columns: Sequence[Column], unique: set[frozenset[str]]) -> tuple[str, ...]:
