@@ -328,3 +328,76 @@ def test_what_a_computed_value_is_not_made_of(on_postgres: Engine) -> None:
     )
     assert on_postgres.migrate(cls)["migrated"] == 1
     assert on_postgres.rollback(cls)["rolled_back"] == 1
+
+
+def chain(engine: Engine, way: str) -> Any:
+    """Two users with a code each, of whom one has a badge that follows the code; what follows the badge is to be added."""
+    engine.script(
+        "CREATE TABLE users (id integer PRIMARY KEY, code text UNIQUE); INSERT INTO users VALUES (1, 'a'), (2, 'b');"
+        "CREATE TABLE badges (id integer PRIMARY KEY, user_id integer, code text UNIQUE REFERENCES users (code) ON UPDATE CASCADE, color text);"
+        "INSERT INTO badges VALUES (10, 1, 'a', 'red'), (20, 2, 'b', 'red');"
+        f"CREATE TABLE doors (id integer PRIMARY KEY, user_id integer, code text REFERENCES badges (code) ON UPDATE {way}, open integer)"
+    )
+
+    def change(entity: Any) -> None:
+        entity.update(entity.one("users"), {"code": f"{entity.key}"})
+        entity.update(entity.one("badges"), {"color": "blue"})
+        for door in entity.rows("doors"):
+            entity.update(door, {"open": 1})
+
+    return migration(
+        change,
+        keys=Keys("users", "id"),
+        reads=(Rows("users", by="id"), Rows("badges", by="user_id"), Rows("doors", by="user_id")),
+        writes=("users", "badges", "doors"),
+    )
+
+
+@pytest.mark.parametrize("way", ["CASCADE", "SET NULL"])
+def test_what_follows_what_follows(engine: Engine, way: str) -> None:
+    """A row of the job's own may follow, and a stranger's that would follow it may not."""
+    cls = chain(engine, way)
+    engine.script("INSERT INTO doors VALUES (100, NULL, 'a', 0)")
+    state = engine.migrate(cls)
+    assert (state["migrated"], state["failed"]) == (1, 1)
+    facts = engine.failures(cls)["1"]
+    assert facts["error"] == "Referenced"
+    assert "1 row(s) of doors refer by code to rows of badges" in facts["reason"]
+    assert engine.query("SELECT * FROM doors") == [(100, None, "a", 0)]
+    engine.script("UPDATE doors SET code = '2'")
+    assert engine.rollback(cls)["failed"] == 1
+    assert engine.query("SELECT * FROM doors") == [(100, None, "2", 0)]
+    engine.script("UPDATE doors SET code = NULL")
+    assert engine.rollback(cls)["rolled_back"] == 1
+
+
+def test_what_follows_of_ones_own(engine: Engine) -> None:
+    """Where all that follow are the job's own, they come back with it."""
+    cls = chain(engine, "CASCADE")
+    engine.script("INSERT INTO doors VALUES (100, 1, 'a', 0), (200, 2, 'b', 0)")
+    before = engine.dump("users", "badges", "doors")
+    assert engine.migrate(cls)["migrated"] == 2, engine.failures(cls)
+    assert engine.query("SELECT id, code FROM doors ORDER BY id") == [(100, "1"), (200, "2")]
+    assert engine.rollback(cls)["rolled_back"] == 2, engine.failures(cls)
+    assert engine.dump("users", "badges", "doors") == before
+
+
+def test_what_follows_in_a_circle(engine: Engine) -> None:
+    """Rows whose codes follow each other's are each looked at once."""
+    engine.script(
+        "CREATE TABLE users (id integer PRIMARY KEY, code text UNIQUE, twin text REFERENCES users (code) ON UPDATE CASCADE);"
+        "CREATE TABLE notes (id integer PRIMARY KEY, code text REFERENCES users (code) ON UPDATE CASCADE);"
+        "INSERT INTO users VALUES (1, 'a', NULL), (2, 'b', 'a'); UPDATE users SET twin = 'b' WHERE id = 1"
+    )
+    if engine.postgres:
+        engine.script("ALTER TABLE users ADD FOREIGN KEY (code) REFERENCES users (code) ON UPDATE CASCADE")
+    before = engine.dump("users")
+    cls = migration(
+        lambda entity: entity.update(entity.one("users"), {"code": f"{entity.key}"}),
+        keys=Keys("users", "id"),
+        reads=(Rows("users", by="id"),),
+        writes=("users",),
+    )
+    assert engine.migrate(cls)["migrated"] == 2, engine.failures(cls)
+    assert engine.rollback(cls)["rolled_back"] == 2, engine.failures(cls)
+    assert engine.dump("users") == before
