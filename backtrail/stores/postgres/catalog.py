@@ -47,11 +47,22 @@ WHERE g.attrelid = %s AND g.attgenerated <> '' AND d.refclassid = 'pg_class'::re
 
 UNIQUE = """
 SELECT i.indisprimary, array_agg(a.attname ORDER BY k.ord)
-FROM pg_index i CROSS JOIN unnest(i.indkey::int[]) WITH ORDINALITY k(num, ord)
+FROM pg_index i CROSS JOIN unnest(i.indkey::int[], i.indclass::oid[], i.indcollation::oid[]) WITH ORDINALITY k(num, class, coll, ord)
 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.num
+LEFT JOIN pg_collation c ON c.oid = a.attcollation
+LEFT JOIN pg_opclass o ON o.oid = k.class
+LEFT JOIN pg_amop e ON e.amopfamily = o.opcfamily AND e.amoplefttype = o.opcintype AND e.amoprighttype = o.opcintype AND e.amopstrategy = 3
 WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
-GROUP BY i.indexrelid, i.indisprimary ORDER BY i.indisprimary DESC
+GROUP BY i.indexrelid, i.indisprimary
+HAVING bool_and((coalesce(c.collisdeterministic, true) OR k.coll = c.oid) AND e.amopopr = (
+    WITH RECURSIVE base(oid) AS (SELECT a.atttypid UNION ALL SELECT d.typbasetype FROM base JOIN pg_type d USING (oid) WHERE d.typtype = 'd')
+    SELECT q.amopopr FROM pg_opclass p JOIN pg_amop q ON q.amopfamily = p.opcfamily AND q.amoplefttype = p.opcintype
+    AND q.amoprighttype = p.opcintype AND q.amopstrategy = 3
+    WHERE p.opcmethod = o.opcmethod AND p.opcdefault AND (p.opcintype = o.opcintype OR p.opcintype IN (SELECT oid FROM base))
+    ORDER BY p.opcintype IN (SELECT oid FROM base) DESC LIMIT 1))
+ORDER BY i.indisprimary DESC
 """
+"""The unique indexes that tell no more values apart than `=` does (strategy 3 of a B-tree), with their columns."""
 
 FOREIGN = """
 WITH own AS (SELECT %s::oid AS oid),
@@ -102,19 +113,22 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
     """The table or view of that name as the database has it now, if there is one."""
     schema, _, bare = name.rpartition(".")
     found = connection.exec_driver_sql(
-        "SELECT c.oid::int, n.nspname, c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        "SELECT c.oid::int, n.nspname, c.relname, c.relkind, EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (c.relname = %s AND pg_table_is_visible(c.oid) OR c.relname = %s AND n.nspname = %s)",
         (name, bare, schema),
     ).first()
     if found is None:
         return None
-    oid, schema, bare, kind = found
+    oid, schema, bare, kind, has_children = found
+    inherited = has_children and kind != "p"
     made_of: dict[str, set[str]] = {}
     for computed, other in connection.exec_driver_sql(MADE_OF, (oid,)):
         made_of.setdefault(computed, set()).add(other)
     columns = tuple(_column(name, row, made_of) for row in connection.exec_driver_sql(COLUMNS, (oid,)))
     nullable = {column.name for column in columns if column.nullable}
-    unique = [(primary, tuple(names)) for primary, names in connection.exec_driver_sql(UNIQUE, (oid,))]
+    # What is unique in a table is not in its children, whose rows are read with its own.
+    indexes = () if inherited else connection.exec_driver_sql(UNIQUE, (oid,))
+    unique = [(primary, tuple(names)) for primary, names in indexes]
     key = next((names for primary, names in unique if primary or not set(names) & nullable), ())
     targets, incoming, outgoing = set(), [], []
     for goes_out, comes_in, names, others, other, deferrable, follows in connection.exec_driver_sql(FOREIGN, (oid,)):
@@ -139,6 +153,7 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
         clashing=frozenset(row[0] for row in connection.exec_driver_sql(CLASHING, (oid,))) - set(key),
         triggers=tuple(row[0] for row in connection.exec_driver_sql(TRIGGERS, (oid, oid))),
         parted=kind == "p",
+        inherited=inherited,
         lockable=kind in ("r", "p"),
     )
 
