@@ -78,14 +78,12 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
 
 
 def _unique(connection: Connection, name: str) -> set[frozenset[str]]:
-    sql = (
-        "SELECT l.name, i.name FROM pragma_index_list(?) l, pragma_index_info(l.name) i"
-        ' WHERE l."unique" AND NOT l.partial AND i.name IS NOT NULL'
-    )
-    sets: dict[str, set[str]] = {}
+    sql = 'SELECT l.name, i.name FROM pragma_index_list(?) l, pragma_index_info(l.name) i WHERE l."unique" AND NOT l.partial'
+    # An expression has no name, and with one the columns alone are not unique.
+    sets: dict[str, set[str | None]] = {}
     for index, column in connection.exec_driver_sql(sql, (name,)):
         sets.setdefault(index, set()).add(column)
-    return {frozenset(columns) for columns in sets.values()}
+    return {frozenset(name for name in columns if name is not None) for columns in sets.values() if None not in columns}
 
 
 def _clashing(connection: Connection, name: str, columns: set[str]) -> frozenset[str]:
