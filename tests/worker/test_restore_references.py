@@ -224,11 +224,12 @@ def test_a_later_migration_that_refers(engine: Engine) -> None:
     assert engine.rollback(first)["rolled_back"] == 2
 
 
-def test_clauses_that_replace_rows(on_sqlite: Engine) -> None:
+@pytest.mark.parametrize("clause", ["ON CONFLICT REPLACE", "on/**/conflict replace", "ON -- a'\nCONFLICT\nREPLACE"])
+def test_clauses_that_replace_rows(on_sqlite: Engine, clause: str) -> None:
     """A constraint declared to replace whoever stands in its way does not, for rows that nobody read."""
     users(on_sqlite)
     on_sqlite.script(
-        "CREATE TABLE names (id integer PRIMARY KEY, name text UNIQUE ON CONFLICT REPLACE); INSERT INTO names VALUES (50, 'n2')"
+        f"CREATE TABLE names (id integer PRIMARY KEY, name text UNIQUE {clause}); INSERT INTO names VALUES (50, 'n2')"
     )
     cls = migration(
         lambda entity: entity.create("names", {"id": entity.key, "name": f"n{entity.key}"}),
@@ -238,3 +239,22 @@ def test_clauses_that_replace_rows(on_sqlite: Engine) -> None:
     state = on_sqlite.migrate(cls)
     assert (state["migrated"], state["failed"]) == (3, 1)
     assert (50, "n2") in on_sqlite.query("SELECT * FROM names")
+    assert on_sqlite.query("SELECT count(*) FROM names") == [(4,)]
+    assert on_sqlite.rollback(cls)["rolled_back"] == 3
+    assert on_sqlite.query("SELECT * FROM names") == [(50, "n2")]
+
+
+def test_a_trigger_that_ignores_what_is_there(on_sqlite: Engine) -> None:
+    """Where a table has no such clause, what a trigger of it says about conflicts holds."""
+    users(on_sqlite)
+    on_sqlite.script(
+        "CREATE TABLE names (id integer PRIMARY KEY, name text UNIQUE); CREATE TABLE seen (what text PRIMARY KEY); INSERT INTO seen VALUES ('names');"
+        "CREATE TRIGGER once AFTER INSERT ON names BEGIN INSERT OR IGNORE INTO seen VALUES ('names'); END"
+    )
+    cls = migration(
+        lambda entity: entity.create("names", {"id": entity.key, "name": f"n{entity.key}"}),
+        keys=Keys("users", "id"),
+        writes=("names",),
+    )
+    assert on_sqlite.migrate(cls)["migrated"] == 4, on_sqlite.failures(cls)
+    assert on_sqlite.rollback(cls)["rolled_back"] == 4

@@ -73,7 +73,8 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
         lockable=False,
         clashing=_clashing(connection, name, {info[0] for info in infos}) - set(key),
         triggers=tuple(row[0] for row in connection.exec_driver_sql(TRIGGERS, (name,))),
-        conflicts=" OR ABORT" if re.search(r"\bon\s+conflict\b", sql, re.IGNORECASE) else "",
+        # A comment may stand before the word; and always to say so would overrule what triggers say of their own statements.
+        conflicts=" OR ABORT" if re.search(r"\bconflict\b", sql, re.IGNORECASE) else "",
     )
 
 
