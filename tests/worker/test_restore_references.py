@@ -62,6 +62,25 @@ def test_circles_that_are_created(engine: Engine, wait: str) -> None:
     assert all(len(answer) for answer in engine.answers)
 
 
+def test_circles_of_several_foreign_keys(on_postgres: Engine) -> None:
+    """A row that refers to several that come later can be there before all of them."""
+    users(on_postgres)
+    on_postgres.script(
+        "CREATE TABLE b (id int PRIMARY KEY); CREATE TABLE c (id int PRIMARY KEY);"
+        "CREATE TABLE a (id int PRIMARY KEY, b1 int REFERENCES b, b2 int REFERENCES b, c int REFERENCES c);"
+        "ALTER TABLE b ADD a int NOT NULL REFERENCES a; ALTER TABLE c ADD a int NOT NULL REFERENCES a"
+    )
+
+    def build(entity: Any) -> None:
+        at = entity.key
+        entity.create("a", {"id": at, "b1": at, "b2": at + 10, "c": at})
+        entity.create("b", {"id": at, "a": at})
+        entity.create("b", {"id": at + 10, "a": at})
+        entity.create("c", {"id": at, "a": at})
+
+    there_and_back(on_postgres, migration(build, keys=Keys("users", "id"), writes=("a", "b", "c")), "a", "b", "c")
+
+
 @pytest.mark.parametrize("wait", WAITS)
 def test_circles_that_are_deleted(engine: Engine, wait: str) -> None:
     """Rows of two tables that refer to each other go, and come back."""
