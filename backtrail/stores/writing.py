@@ -226,8 +226,8 @@ class SqlTransaction(SqlReading):
             self.defer()
         late: dict[str, tuple[str, ...]] = {}
         for key in keys:
-            if not key.deferrable:
-                late[key.table] = tuple(dict.fromkeys((*late.get(key.table, ()), *self.store.nullable(key))))
+            if not key.deferrable and (columns := self.store.nullable(key)):
+                late[key.table] = tuple(dict.fromkeys((*late.get(key.table, ()), *columns)))
         return without_circles(writes, late) if late else writes
 
     def _sent_keys(self, writes: Sequence[Write]) -> dict[int, Cells]:

@@ -81,6 +81,26 @@ def test_circles_of_several_foreign_keys(on_postgres: Engine) -> None:
     there_and_back(on_postgres, migration(build, keys=Keys("users", "id"), writes=("a", "b", "c")), "a", "b", "c")
 
 
+def test_circles_that_nothing_opens(on_postgres: Engine) -> None:
+    """Where no foreign key can wait and no column be NULL, the entity is refused by the constraint, and the campaign goes on."""
+    users(on_postgres, 2)
+    on_postgres.script(
+        "CREATE TABLE a (id int PRIMARY KEY, b int NOT NULL); CREATE TABLE b (id int PRIMARY KEY, a int NOT NULL REFERENCES a);"
+        "INSERT INTO a VALUES (1, 1); INSERT INTO b VALUES (1, 1); ALTER TABLE a ADD CONSTRAINT stiff FOREIGN KEY (b) REFERENCES b"
+    )
+
+    def clear(entity: Any) -> None:
+        for name in ("a", "b"):
+            for row in entity.rows(name):
+                entity.delete(row)
+
+    cls = migration(clear, keys=Keys("users", "id"), reads=(Rows("a", by="id"), Rows("b", by="id")), writes=("a", "b"))
+    state = on_postgres.migrate(cls)
+    assert (state["migrated"], state["failed"], state["halted"]) == (1, 1, None)
+    assert "ForeignKeyViolation" in on_postgres.failures(cls)["1"]["reason"]
+    assert on_postgres.query("SELECT * FROM a, b") == [(1, 1, 1, 1)]
+
+
 @pytest.mark.parametrize("wait", WAITS)
 def test_circles_that_are_deleted(engine: Engine, wait: str) -> None:
     """Rows of two tables that refer to each other go, and come back."""
