@@ -58,29 +58,48 @@ def refuse_followers(tx: SqlTransaction, table: Table, columns: Sequence[str], k
     Raises:
         Referenced: somebody else's row would follow.
     """
-    followed = [key for key in table.incoming if key.follows and not set(columns).isdisjoint(key.target_columns)]
-    if followed:
-        _refuse(tx, table, followed, [(at, *key) for at, key in enumerate(keys)], own, "would change under them")
+    pairs: Pairs = [(at, *key) for at, key in enumerate(keys)]
+    waiting = [(table, columns, pairs)]
+    seen: set[tuple[ForeignKey, Ref]] = set()
+    while waiting:
+        table, columns, pairs = waiting.pop()
+        changing = table.changing(columns)
+        followed = [key for key in table.incoming if key.follows and not changing.isdisjoint(key.target_columns)]
+        if not followed:
+            continue
+        # What the job's own rows refer by changes as well, and others may follow that.
+        for key, refs in _refuse(tx, table, followed, pairs, own, "would change under them"):
+            new = dict.fromkeys(ref for ref in refs if (key, ref) not in seen)
+            seen.update((key, ref) for ref in new)
+            if new:
+                waiting.append((tx.store.table(key.table), key.columns, _pairs([ref.key for ref in new])))
 
 
 def _pairs(keys: Sequence[str]) -> Pairs:
     return [(at, *ref_cells(key)) for at, key in enumerate(keys)]
 
 
-def _refuse(tx: SqlTransaction, table: Table, incoming: Sequence[ForeignKey], pairs: Pairs, own: Own, what: str) -> None:
+def _refuse(
+    tx: SqlTransaction, table: Table, incoming: Sequence[ForeignKey], pairs: Pairs, own: Own, what: str
+) -> list[tuple[ForeignKey, list[Ref]]]:
+    """The job's own rows that refer, by each foreign key, to the rows of those keys."""
     if tx.keep_clause:
         # Somebody may be inserting a reference just now: waits for him, and keeps the next one waiting.
         sql, parameters = tx.joined(table, table.key_columns, pairs)
         tx.rows_of(f"SELECT k.column1 FROM {sql} {tx.keep_clause}", parameters)
+    found = []
     for key in incoming:
         left = set(own.get(key.table, ()))
-        strangers = [ref for chunk in tx.chunks(pairs) for ref in _referring(tx, table, key, chunk) if ref.key not in left]
+        refs = [ref for chunk in tx.chunks(pairs) for ref in _referring(tx, table, key, chunk)]
+        strangers = [ref for ref in refs if ref.key not in left]
         if strangers:
             raise Referenced(
                 f"{len(strangers)} row(s) of {key.table} refer by {', '.join(key.columns)} to rows of {table.name} that {what}"
                 f"{_listed(tx, strangers)}",
                 strangers,
             )
+        found.append((key, refs))
+    return found
 
 
 def _listed(tx: SqlTransaction, refs: Sequence[Ref]) -> str:
@@ -93,7 +112,8 @@ def _referring(tx: SqlTransaction, table: Table, key: ForeignKey, pairs: Pairs) 
     """The rows that refer by that foreign key to the rows of those keys."""
     other = tx.store.table(key.table)
     sql, parameters = tx.joined(table, table.key_columns, pairs)
-    match = " AND ".join(f"o.{tx.quote(a)} = t.{tx.quote(b)}" for a, b in zip(key.columns, key.target_columns, strict=True))
+    # In the database's own order: on SQLite the first column's collation decides.
+    match = " AND ".join(f"t.{tx.quote(b)} = o.{tx.quote(a)}" for a, b in zip(key.columns, key.target_columns, strict=True))
     own = ", ".join(column.read(f"o.{tx.quote(column.name)}") for column in other.key_columns)
     order = f" ORDER BY {', '.join(f'o.{tx.quote(name)}' for name in other.key)}" if own else ""
     rows = tx.rows_of(f"SELECT {own or 'NULL'} FROM {sql} JOIN {other.sql} o ON {match}{order}", parameters)

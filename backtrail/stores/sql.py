@@ -238,6 +238,11 @@ class SqlStore(Store):
                 table = self.table(name)
             except UnknownName as error:
                 raise UsageError(f"{error}; if {migration.name} adds it, run: backtrail expand {migration.name}") from error
+            if table.inherited:
+                raise UsageError(
+                    f"{name} has tables that inherit from it (INHERITS), for whose rows its keys do not hold, so that they cannot be told"
+                    f" apart: let {migration.name} write those tables, or make them partitions of {name}"
+                )
             if not table.key:
                 raise UsageError(
                     f"{name} has no primary key, so its rows cannot be told apart: add one before {migration.name} writes there"

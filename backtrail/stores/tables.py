@@ -28,6 +28,8 @@ class Column:
     key_type: str = "other"
     generated: bool = False
     """Computed by the database from other columns: in the image, never written."""
+    made_of: frozenset[str] = frozenset()
+    """Of a computed column, those that it is computed from; all others where the database does not say."""
     default: str | None = None
     """The expression that gives the column its value where none is sent."""
     folds: bool = False
@@ -131,6 +133,8 @@ class Table:
     """What makes a statement refuse where the table says that it should rather replace or ignore rows."""
     parted: bool = False
     """Whether its rows lie in partitions."""
+    inherited: bool = False
+    """Whether rows of other tables (INHERITS) are read with its own, for which its keys do not hold."""
     lockable: bool = True
     """Whether single rows can be locked."""
 
@@ -193,6 +197,11 @@ class Table:
         # Rows with NULL in a part of a unique key may repeat; a NULL that is the whole key does not count.
         sure = {name for name in columns if len(columns) == 1 or not self.by_name[name].nullable}
         return any(unique <= sure for unique in self.unique)
+
+    def changing(self, columns: Iterable[str]) -> set[str]:
+        """These columns, and those that the database computes from them."""
+        written = set(columns)
+        return written | {column.name for column in self.columns if not column.made_of.isdisjoint(written)}
 
     @cached_property
     def writable(self) -> tuple[str, ...]:

@@ -224,8 +224,11 @@ class SqlTransaction(SqlReading):
         keys = self.store.late_keys(names) if len(names) > 1 else ()
         if any(key.deferrable for key in keys):
             self.defer()
-        stiff = [key for key in keys if not key.deferrable]
-        return without_circles(writes, {key.table: self.store.nullable(key) for key in stiff}) if stiff else writes
+        late: dict[str, tuple[str, ...]] = {}
+        for key in keys:
+            if not key.deferrable and (columns := self.store.nullable(key)):
+                late[key.table] = tuple(dict.fromkeys((*late.get(key.table, ()), *columns)))
+        return without_circles(writes, late) if late else writes
 
     def _sent_keys(self, writes: Sequence[Write]) -> dict[int, Cells]:
         """The keys of the new rows that do not wait for the database or another new row to give them."""

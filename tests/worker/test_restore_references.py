@@ -62,6 +62,45 @@ def test_circles_that_are_created(engine: Engine, wait: str) -> None:
     assert all(len(answer) for answer in engine.answers)
 
 
+def test_circles_of_several_foreign_keys(on_postgres: Engine) -> None:
+    """A row that refers to several that come later can be there before all of them."""
+    users(on_postgres)
+    on_postgres.script(
+        "CREATE TABLE b (id int PRIMARY KEY); CREATE TABLE c (id int PRIMARY KEY);"
+        "CREATE TABLE a (id int PRIMARY KEY, b1 int REFERENCES b, b2 int REFERENCES b, c int REFERENCES c);"
+        "ALTER TABLE b ADD a int NOT NULL REFERENCES a; ALTER TABLE c ADD a int NOT NULL REFERENCES a"
+    )
+
+    def build(entity: Any) -> None:
+        at = entity.key
+        entity.create("a", {"id": at, "b1": at, "b2": at + 10, "c": at})
+        entity.create("b", {"id": at, "a": at})
+        entity.create("b", {"id": at + 10, "a": at})
+        entity.create("c", {"id": at, "a": at})
+
+    there_and_back(on_postgres, migration(build, keys=Keys("users", "id"), writes=("a", "b", "c")), "a", "b", "c")
+
+
+def test_circles_that_nothing_opens(on_postgres: Engine) -> None:
+    """Where no foreign key can wait and no column be NULL, the entity is refused by the constraint, and the campaign goes on."""
+    users(on_postgres, 2)
+    on_postgres.script(
+        "CREATE TABLE a (id int PRIMARY KEY, b int NOT NULL); CREATE TABLE b (id int PRIMARY KEY, a int NOT NULL REFERENCES a);"
+        "INSERT INTO a VALUES (1, 1); INSERT INTO b VALUES (1, 1); ALTER TABLE a ADD CONSTRAINT stiff FOREIGN KEY (b) REFERENCES b"
+    )
+
+    def clear(entity: Any) -> None:
+        for name in ("a", "b"):
+            for row in entity.rows(name):
+                entity.delete(row)
+
+    cls = migration(clear, keys=Keys("users", "id"), reads=(Rows("a", by="id"), Rows("b", by="id")), writes=("a", "b"))
+    state = on_postgres.migrate(cls)
+    assert (state["migrated"], state["failed"], state["halted"]) == (1, 1, None)
+    assert "ForeignKeyViolation" in on_postgres.failures(cls)["1"]["reason"]
+    assert on_postgres.query("SELECT * FROM a, b") == [(1, 1, 1, 1)]
+
+
 @pytest.mark.parametrize("wait", WAITS)
 def test_circles_that_are_deleted(engine: Engine, wait: str) -> None:
     """Rows of two tables that refer to each other go, and come back."""
@@ -224,11 +263,12 @@ def test_a_later_migration_that_refers(engine: Engine) -> None:
     assert engine.rollback(first)["rolled_back"] == 2
 
 
-def test_clauses_that_replace_rows(on_sqlite: Engine) -> None:
+@pytest.mark.parametrize("clause", ["ON CONFLICT REPLACE", "on/**/conflict replace", "ON -- a'\nCONFLICT\nREPLACE"])
+def test_clauses_that_replace_rows(on_sqlite: Engine, clause: str) -> None:
     """A constraint declared to replace whoever stands in its way does not, for rows that nobody read."""
     users(on_sqlite)
     on_sqlite.script(
-        "CREATE TABLE names (id integer PRIMARY KEY, name text UNIQUE ON CONFLICT REPLACE); INSERT INTO names VALUES (50, 'n2')"
+        f"CREATE TABLE names (id integer PRIMARY KEY, name text UNIQUE {clause}); INSERT INTO names VALUES (50, 'n2')"
     )
     cls = migration(
         lambda entity: entity.create("names", {"id": entity.key, "name": f"n{entity.key}"}),
@@ -238,3 +278,22 @@ def test_clauses_that_replace_rows(on_sqlite: Engine) -> None:
     state = on_sqlite.migrate(cls)
     assert (state["migrated"], state["failed"]) == (3, 1)
     assert (50, "n2") in on_sqlite.query("SELECT * FROM names")
+    assert on_sqlite.query("SELECT count(*) FROM names") == [(4,)]
+    assert on_sqlite.rollback(cls)["rolled_back"] == 3
+    assert on_sqlite.query("SELECT * FROM names") == [(50, "n2")]
+
+
+def test_a_trigger_that_ignores_what_is_there(on_sqlite: Engine) -> None:
+    """Where a table has no such clause, what a trigger of it says about conflicts holds."""
+    users(on_sqlite)
+    on_sqlite.script(
+        "CREATE TABLE names (id integer PRIMARY KEY, name text UNIQUE); CREATE TABLE seen (what text PRIMARY KEY); INSERT INTO seen VALUES ('names');"
+        "CREATE TRIGGER once AFTER INSERT ON names BEGIN INSERT OR IGNORE INTO seen VALUES ('names'); END"
+    )
+    cls = migration(
+        lambda entity: entity.create("names", {"id": entity.key, "name": f"n{entity.key}"}),
+        keys=Keys("users", "id"),
+        writes=("names",),
+    )
+    assert on_sqlite.migrate(cls)["migrated"] == 4, on_sqlite.failures(cls)
+    assert on_sqlite.rollback(cls)["rolled_back"] == 4

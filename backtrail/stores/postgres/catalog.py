@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -35,26 +35,52 @@ LEFT JOIN pg_collation c ON c.oid = a.attcollation
 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
 
+MADE_OF = """
+SELECT g.attname, a.attname FROM pg_attribute g
+JOIN pg_attrdef e ON e.adrelid = g.attrelid AND e.adnum = g.attnum
+JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = e.oid
+                 OR d.classid = 'pg_class'::regclass AND d.objid = g.attrelid AND d.objsubid = g.attnum
+JOIN pg_attribute a ON a.attrelid = g.attrelid AND a.attnum = d.refobjsubid AND a.attnum > 0
+WHERE g.attrelid = %s AND g.attgenerated <> '' AND d.refclassid = 'pg_class'::regclass AND d.refobjid = g.attrelid
+"""
+"""The computed columns, each with those that its expression names; which of the two depends on these is another before version 15."""
+
 UNIQUE = """
 SELECT i.indisprimary, array_agg(a.attname ORDER BY k.ord)
-FROM pg_index i CROSS JOIN unnest(i.indkey::int[]) WITH ORDINALITY k(num, ord)
+FROM pg_index i CROSS JOIN unnest(i.indkey::int[], i.indclass::oid[], i.indcollation::oid[]) WITH ORDINALITY k(num, class, coll, ord)
 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.num
+LEFT JOIN pg_collation c ON c.oid = a.attcollation
+LEFT JOIN pg_opclass o ON o.oid = k.class
+LEFT JOIN pg_amop e ON e.amopfamily = o.opcfamily AND e.amoplefttype = o.opcintype AND e.amoprighttype = o.opcintype AND e.amopstrategy = 3
 WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
-GROUP BY i.indexrelid, i.indisprimary ORDER BY i.indisprimary DESC
+GROUP BY i.indexrelid, i.indisprimary
+HAVING bool_and((coalesce(c.collisdeterministic, true) OR k.coll = c.oid) AND e.amopopr = (
+    WITH RECURSIVE base(oid) AS (SELECT a.atttypid UNION ALL SELECT d.typbasetype FROM base JOIN pg_type d USING (oid) WHERE d.typtype = 'd')
+    SELECT q.amopopr FROM pg_opclass p JOIN pg_amop q ON q.amopfamily = p.opcfamily AND q.amoplefttype = p.opcintype
+    AND q.amoprighttype = p.opcintype AND q.amopstrategy = 3
+    WHERE p.opcmethod = o.opcmethod AND p.opcdefault AND (p.opcintype = o.opcintype OR p.opcintype IN (SELECT oid FROM base))
+    ORDER BY p.opcintype IN (SELECT oid FROM base) DESC LIMIT 1))
+ORDER BY i.indisprimary DESC
 """
+"""The unique indexes that tell no more values apart than `=` does (strategy 3 of a B-tree), with their columns."""
 
 FOREIGN = """
-SELECT c.conrelid::int, c.confrelid::int,
+WITH own AS (SELECT %s::oid AS oid),
+     part AS (SELECT oid FROM own UNION SELECT p.relid FROM own CROSS JOIN pg_partition_tree(own.oid::regclass) p)
+SELECT c.conrelid = own.oid, c.confrelid IN (SELECT oid FROM part),
        (SELECT array_agg(a.attname ORDER BY k.ord) FROM unnest(c.conkey) WITH ORDINALITY k(num, ord)
         JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.num),
        (SELECT array_agg(a.attname ORDER BY k.ord) FROM unnest(c.confkey) WITH ORDINALITY k(num, ord)
         JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.num),
        CASE WHEN pg_table_is_visible(o.oid) THEN o.relname ELSE n.nspname || '.' || o.relname END,
        c.condeferrable, c.confupdtype NOT IN ('a', 'r')
-FROM pg_constraint c JOIN pg_class o ON o.oid = CASE WHEN c.conrelid = %s THEN c.confrelid ELSE c.conrelid END
+FROM own CROSS JOIN pg_constraint c JOIN pg_class o ON o.oid = CASE WHEN c.conrelid = own.oid THEN c.confrelid ELSE c.conrelid END
 JOIN pg_namespace n ON n.oid = o.relnamespace
-WHERE c.contype = 'f' AND c.conparentid = 0 AND (c.conrelid = %s OR c.confrelid = %s)
+WHERE c.contype = 'f' AND (
+    c.conrelid = own.oid AND c.conparentid = 0 OR c.confrelid IN (SELECT oid FROM part) AND NOT EXISTS (
+        SELECT 1 FROM pg_constraint w WHERE w.oid = c.conparentid AND w.confrelid IN (SELECT oid FROM part)))
 """
+"""Whether it goes out from the table, and whether it comes in, also onto a partition of it or, by way of the partitioned table, onto this one."""
 
 TRIGGERS = """
 WITH part AS (SELECT %s::oid AS oid UNION SELECT relid FROM pg_partition_tree(%s::oid::regclass))
@@ -87,24 +113,32 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
     """The table or view of that name as the database has it now, if there is one."""
     schema, _, bare = name.rpartition(".")
     found = connection.exec_driver_sql(
-        "SELECT c.oid::int, n.nspname, c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        "SELECT c.oid::int, n.nspname, c.relname, c.relkind, EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (c.relname = %s AND pg_table_is_visible(c.oid) OR c.relname = %s AND n.nspname = %s)",
         (name, bare, schema),
     ).first()
     if found is None:
         return None
-    oid, schema, bare, kind = found
-    columns = tuple(_column(name, row) for row in connection.exec_driver_sql(COLUMNS, (oid,)))
+    oid, schema, bare, kind, has_children = found
+    inherited = has_children and kind != "p"
+    made_of: dict[str, set[str]] = {}
+    for computed, other in connection.exec_driver_sql(MADE_OF, (oid,)):
+        made_of.setdefault(computed, set()).add(other)
+    columns = tuple(_column(name, row, made_of) for row in connection.exec_driver_sql(COLUMNS, (oid,)))
     nullable = {column.name for column in columns if column.nullable}
-    unique = [(primary, tuple(names)) for primary, names in connection.exec_driver_sql(UNIQUE, (oid,))]
+    # What is unique in a table is not in its children, whose rows are read with its own.
+    indexes = () if inherited else connection.exec_driver_sql(UNIQUE, (oid,))
+    unique = [(primary, tuple(names)) for primary, names in indexes]
     key = next((names for primary, names in unique if primary or not set(names) & nullable), ())
     targets, incoming, outgoing = set(), [], []
-    for source, target, names, others, other, deferrable, follows in connection.exec_driver_sql(FOREIGN, (oid, oid, oid)):
-        if source == oid:
-            targets.add(name if target == oid else other)
-            outgoing.append(ForeignKey(name, tuple(names), name if target == oid else other, tuple(others), deferrable, follows))
-        if target == oid:
-            incoming.append(ForeignKey(name if source == oid else other, tuple(names), name, tuple(others), deferrable, follows))
+    for goes_out, comes_in, names, others, other, deferrable, follows in connection.exec_driver_sql(FOREIGN, (oid,)):
+        source, target = name if goes_out else other, name if comes_in else other
+        one = ForeignKey(source, tuple(names), target, tuple(others), deferrable, follows)
+        if goes_out:
+            targets.add(target)
+            outgoing.append(one)
+        if comes_in:
+            incoming.append(one)
     return Table(
         name=name,
         sql=f"{quote(schema)}.{quote(bare)}",
@@ -119,11 +153,12 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
         clashing=frozenset(row[0] for row in connection.exec_driver_sql(CLASHING, (oid,))) - set(key),
         triggers=tuple(row[0] for row in connection.exec_driver_sql(TRIGGERS, (oid, oid))),
         parted=kind == "p",
+        inherited=inherited,
         lockable=kind in ("r", "p"),
     )
 
 
-def _column(table: str, row: Any) -> Column:
+def _column(table: str, row: Any, made_of: Mapping[str, Collection[str]]) -> Column:
     name, kind, nullable, generated, identity, default, cast, oid, folds, sequence, parts = row
     cast = cast.replace("%", "%%")
     reading, marked = exact(oid, cast, set(parts))
@@ -142,6 +177,7 @@ def _column(table: str, row: Any) -> Column:
         key_type=KEY_TYPES.get(oid, "other"),
         key=decoder(oid) if oid in KEY_TYPES else str,
         generated=generated,
+        made_of=frozenset(made_of.get(name, ())),
         default=default,
         folds=folds or (kind.replace("%", "%%") == cast and not UNEQUAL_OIDS.isdisjoint(parts)),
         exact=reading,

@@ -68,7 +68,7 @@ def translated(error: psycopg.Error) -> BacktrailError:
     if state.startswith("28") or state == "3D000":
         return UnsuitableDatabase(f"the database refuses this user or does not exist ({name}): check database_url")
     if state in {"42501", "25006"}:
-        return PermissionMissing(f"{diag.message_primary}: the database user may not do what the migration does")
+        return PermissionMissing(f"{diag.message_primary}: {_mend(diag)}")
     if state.startswith(("53", "58")):
         return StorageFull(f"{what}: the server has no room or cannot write its files")
     if state == "0A000" and "cached plan" in str(error):
@@ -81,3 +81,9 @@ def translated(error: psycopg.Error) -> BacktrailError:
         # The statements are ours and right for the schema that was reflected, so it is another now.
         return SchemaChanged(f"{what}: {diag.message_primary}" if state in {"42P01", "42703"} else what)
     return DatabaseFault(f"{what} ({state})")
+
+
+def _mend(diag: psycopg.errors.Diagnostic) -> str:
+    # The server's words are in its language, its source's names are not.
+    hidden = diag.source_function == "check_enable_rls"
+    return "run as its owner, or as a user with BYPASSRLS" if hidden else "the database user may not do what the migration does"

@@ -81,10 +81,10 @@ class PostgresStore(SqlStore):
                 raise UnsuitableDatabase("the database is a read-only replica: give the address of its primary")
             if read_only == "on":
                 raise UnsuitableDatabase("the database is read-only for this user (default_transaction_read_only): let it write")
-            names = (
-                {rows.table for rows in migration.reads} | set(migration.writes) | {keys.table for keys in migration.all_keys()}
-            )
-            for name in sorted(names):
+            names = {rows.table for rows in migration.reads} | {keys.table for keys in migration.all_keys()}
+            # Foreign keys act on all rows that refer to what is written, whoever may see them.
+            referring = {key.table for name in migration.writes for key in self.table(name).incoming}
+            for name in sorted({*names, *migration.writes, *referring}):
                 sql = "SELECT row_security_active(%s::regclass)"
                 if tx.rows_of(sql, [self.table(name).sql.replace("%%", "%")])[0][0] == "t":
                     raise UnsuitableDatabase(

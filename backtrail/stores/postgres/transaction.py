@@ -36,11 +36,12 @@ PINNED = (
     " set_config('bytea_output', 'hex', true), set_config('extra_float_digits', '3', true), set_config('lc_monetary', 'C', true),"
     " set_config('array_nulls', 'on', true), set_config('quote_all_identifiers', 'off', true), set_config('standard_conforming_strings', 'on', true),"
     " set_config('xmloption', 'content', true), set_config('lock_timeout', %s, true), set_config('search_path', current_setting('search_path'), true),"
-    " set_config('random_page_cost', least(current_setting('random_page_cost')::float8, 1.1)::text, true),"
+    " set_config('row_security', 'off', true), set_config('random_page_cost', least(current_setting('random_page_cost')::float8, 1.1)::text, true),"
     " (extract(epoch FROM date_trunc('milliseconds', clock_timestamp())) * 1000)::bigint"
 )
 """Settings under which text in and text out are exact (shared by every transaction), and the time.
 
+Where row-level security would hide rows, the server refuses the statement: what is not seen is not asked about, and a cascade sees it.
 Random pages cost little because keys come in order: at the default of 4, all of a table of some ten thousand rows would be read for each batch.
 """
 
@@ -144,7 +145,7 @@ class PostgresTransaction(SqlTransaction):
             values, parameters = self.values([(at, *row) for at, row in enumerate(rows)])
             cells = ", ".join(self.cast(f"k.column{at + 2}", table.by_name[name]) for at, name in enumerate(columns))
             sql = f"INSERT INTO {table.sql} AS t ({names}) OVERRIDING SYSTEM VALUE SELECT {cells} FROM {values}"
-            self._execute(table, "insert", sql, parameters)
+            self._execute(table, "insert", sql, parameters, len(rows))
             return
         with self.raw.cursor().copy(f"COPY {table.sql} ({names}) FROM STDIN".replace("%%", "%")) as copy:
             for row in rows:
@@ -174,14 +175,17 @@ class PostgresTransaction(SqlTransaction):
         sets = ", ".join(
             f"{self.quote(name)} = {self.cast(f'k.column{first + at}', table.by_name[name])}" for at, name in enumerate(columns)
         )
-        self._execute(table, "update", f"UPDATE {table.sql} t SET {sets} FROM {values} WHERE {self._key(table)}", parameters)
+        sql = f"UPDATE {table.sql} t SET {sets} FROM {values} WHERE {self._key(table)}"
+        self._execute(table, "update", sql, parameters, len(rows))
 
     def _update_one(self, table: Table, columns: Sequence[Column], key: Cells, cells: Cells) -> None:
         values, parameters = self.values(self.unmarked(table.key_columns, [(0, *key)]))
         sets = ", ".join(f"{self.quote(column.name)} = %s::{column.cast}" for column in columns)
         sent = [parameter(column, cell) for column, cell in zip(columns, cells, strict=True)]
         sql = f"UPDATE {table.sql} t SET {sets} FROM {values} WHERE {self._key(table)}"
-        self._own(table, "update", self.text_cursor.execute(sql, [*sent, *parameters]).rowcount)
+        number = self.text_cursor.execute(sql, [*sent, *parameters]).rowcount
+        _demand_no_more(table, number, 1)
+        self._own(table, "update", number)
 
     def _any_marked(self, columns: Sequence[Column], rows: Sequence[Cells]) -> bool:
         """Whether a value must be sent in binary form, which only a parameter can have."""
@@ -196,17 +200,23 @@ class PostgresTransaction(SqlTransaction):
 
     def delete(self, table: Table, keys: Sequence[Cells]) -> None:
         values, parameters = self.values(self.unmarked(table.key_columns, [(at, *key) for at, key in enumerate(keys)]))
-        self._execute(table, "delete", f"DELETE FROM {table.sql} t USING {values} WHERE {self._key(table)}", parameters)
+        sql = f"DELETE FROM {table.sql} t USING {values} WHERE {self._key(table)}"
+        self._execute(table, "delete", sql, parameters, len(keys))
 
-    def _execute(self, table: Table, action: Action, sql: str, parameters: Sequence[Any]) -> None:
-        """Nothing; the statement was carried out, and whoever watches was told which rows it wrote and when."""
+    def _execute(self, table: Table, action: Action, sql: str, parameters: Sequence[Any], asked: int) -> None:
+        """Nothing; the statement wrote the rows that were asked for, and whoever watches was told which these were and when.
+
+        Raises:
+            BadValue: it wrote more.
+        """
         if self.watch is None:
-            self.raw.execute(sql, parameters)
+            _demand_no_more(table, self.raw.execute(sql, parameters).rowcount, asked)
             return
         keys = ", ".join(column.read(f"t.{self.quote(column.name)}") for column in table.key_columns)
         # Of a row in a partition, the server cannot return when it was written.
         stamped = action != "delete" and not table.parted
         rows = self.rows_of(f"{sql} RETURNING {'t.cmin' if stamped else 'NULL'}, {keys}", parameters)
+        _demand_no_more(table, len(rows), asked)
         stamps = {} if not stamped else {ref_key([table.tag(cell) for cell in key]): stamp for stamp, *key in rows}
         self._own(table, action, len(rows), stamps)
 
@@ -294,3 +304,13 @@ class PostgresTransaction(SqlTransaction):
     def _in_ledger(self, table: str) -> str:
         schema, _, name = table.rpartition(".")
         return f"{schema or 'backtrail'}.{self.quote(name)}"
+
+
+def _demand_no_more(table: Table, written: int, asked: int) -> None:
+    """Nothing, where no row was written beside those that were asked for.
+
+    Raises:
+        BadValue: several rows answer to one key.
+    """
+    if written > asked:
+        raise BadValue(f"several rows of {table.name} have one key, so that they cannot be told apart")

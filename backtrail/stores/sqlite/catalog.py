@@ -48,6 +48,7 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
             encode=encoder(name, info[0], info[1]),
             order=order,
             generated=info[5] in (2, 3),
+            made_of=frozenset(one[0] for one in infos) - {info[0]} if info[5] in (2, 3) else frozenset(),
             default=info[3],
             folds=folds and not (info[4] and info[1].upper() == "INTEGER"),
             key=key_maker(name, info[0], info[1]),
@@ -72,19 +73,18 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
         lockable=False,
         clashing=_clashing(connection, name, {info[0] for info in infos}) - set(key),
         triggers=tuple(row[0] for row in connection.exec_driver_sql(TRIGGERS, (name,))),
-        conflicts=" OR ABORT" if re.search(r"\bon\s+conflict\b", sql, re.IGNORECASE) else "",
+        # A comment may stand before the word; and always to say so would overrule what triggers say of their own statements.
+        conflicts=" OR ABORT" if re.search(r"\bconflict\b", sql, re.IGNORECASE) else "",
     )
 
 
 def _unique(connection: Connection, name: str) -> set[frozenset[str]]:
-    sql = (
-        "SELECT l.name, i.name FROM pragma_index_list(?) l, pragma_index_info(l.name) i"
-        ' WHERE l."unique" AND NOT l.partial AND i.name IS NOT NULL'
-    )
-    sets: dict[str, set[str]] = {}
+    sql = 'SELECT l.name, i.name FROM pragma_index_list(?) l, pragma_index_info(l.name) i WHERE l."unique" AND NOT l.partial'
+    # An expression has no name, and with one the columns alone are not unique.
+    sets: dict[str, set[str | None]] = {}
     for index, column in connection.exec_driver_sql(sql, (name,)):
         sets.setdefault(index, set()).add(column)
-    return {frozenset(columns) for columns in sets.values()}
+    return {frozenset(name for name in columns if name is not None) for columns in sets.values() if None not in columns}
 
 
 def _clashing(connection: Connection, name: str, columns: set[str]) -> frozenset[str]:
@@ -100,24 +100,24 @@ def _clashing(connection: Connection, name: str, columns: set[str]) -> frozenset
 
 
 def _incoming(connection: Connection, name: str, key: tuple[str, ...]) -> list[ForeignKey]:
+    # A foreign key may name its table and columns in any case.
     sql = (
-        'SELECT m.name, f.id, f."from", f."to", f.on_update FROM sqlite_master m, pragma_foreign_key_list(m.name) f'
+        'SELECT m.name, f.id, f.on_update, f."from", f."to" IS NULL, c.name FROM sqlite_master m, pragma_foreign_key_list(m.name) f'
+        ' LEFT JOIN pragma_table_xinfo(?) c ON f."to" = c.name COLLATE NOCASE'
         " WHERE m.type = 'table' AND lower(f.\"table\") = lower(?) ORDER BY m.name, f.id, f.seq"
     )
-    found: dict[tuple[str, int, bool], list[tuple[str, str | None]]] = {}
-    for table, number, column, target, action in connection.exec_driver_sql(sql, (name,)):
-        found.setdefault((table, number, action not in ("NO ACTION", "RESTRICT")), []).append((column, target))
-    return [
-        ForeignKey(
-            table,
-            tuple(column for column, _ in pairs),
-            name,
-            # A foreign key that names no column refers to the primary key.
-            tuple(target or key[at] for at, (_, target) in enumerate(pairs)),
-            follows=follows,
-        )
-        for (table, _, follows), pairs in found.items()
-    ]
+    found: dict[tuple[str, int, bool], list[tuple[str, bool, str | None]]] = {}
+    for table, number, action, *pair in connection.exec_driver_sql(sql, (name, name)):
+        found.setdefault((table, number, action not in ("NO ACTION", "RESTRICT")), []).append(tuple(pair))
+    keys = []
+    for (table, _, follows), pairs in found.items():
+        columns, unnamed, named = zip(*pairs, strict=True)
+        # One that names no column refers to the primary key.
+        targets = key if all(unnamed) else tuple(one for one in named if one is not None)
+        # Where they do not fit, SQLite refuses whatever would need them.
+        if len(targets) == len(columns):
+            keys.append(ForeignKey(table, columns, name, targets, follows=follows))
+    return keys
 
 
 def _unique_key(columns: Sequence[Column], unique: set[frozenset[str]]) -> tuple[str, ...]:
