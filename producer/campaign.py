@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from backtrail.discovery import Found, find
-from backtrail.errors import UnknownName, UsageError
+from backtrail.errors import Quarantine, UnknownName, UsageError
 from backtrail.keys import key_text, parse_key
 from backtrail.migration import Keys
 from backtrail.stores.base import KeyCensus, Transaction
@@ -211,6 +211,19 @@ def demand_known(ledger: Ledger, found: Found, keys: Sequence[str] | None, kind:
     """Nothing, where every key is in the sources or has a stream."""
     if keys is None:
         return
+    sources = ", ".join(f"{one.table}.{'+'.join(one.columns)}" for one in found.cls.all_keys())
+    try:
+        missing = _missing(ledger, found, keys, kind)
+    except Quarantine as error:  # no row can hold it
+        which = repr(keys[0]) if len(keys) == 1 else "of one of these keys"
+        raise UsageError(f"{found.name} can have no entity {which}: keys are values of {sources}: {error}") from error
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise UsageError(f"{found.name} knows no entity {missing[0]!r}{more}: keys are values of {sources}")
+
+
+def _missing(ledger: Ledger, found: Found, keys: Sequence[str], kind: Kind) -> list[str]:
+    """Those of the keys that are neither in the sources nor have a stream."""
     store = ledger.store
     types = store.census(found.cls).types
     with store.transaction(write=False) as tx:
@@ -222,10 +235,7 @@ def demand_known(ledger: Ledger, found: Found, keys: Sequence[str] | None, kind:
         if missing and kind != "migrate" and ledger.exists(tx):
             streams = ledger.journal.heads(tx, found.name, missing, lock=False)
             missing = [key for key in missing if key not in streams]
-    if missing:
-        sources = ", ".join(f"{one.table}.{'+'.join(one.columns)}" for one in found.cls.all_keys())
-        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise UsageError(f"{found.name} knows no entity {missing[0]!r}{more}: keys are values of {sources}")
+    return missing
 
 
 def _without_erased(ledger: Ledger, tx: Transaction, found: Found, keys: list[str] | None) -> list[str] | None:
