@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import signal
 import socket
 import stat
@@ -23,12 +24,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from backtrail.errors import UnsuitableBroker
 
@@ -90,6 +91,19 @@ def check(broker_url: str, queue: str | None = None) -> None:
                 amqp.declare(connection.connection, queue)
     except (KombuError, ValueError, ImportError) as error:
         raise UnsuitableBroker(_unreachable(redact(broker_url), error)) from None
+    except (TypeError, KeyError) as error:
+        names = [name for name, _ in parse_qsl(urlsplit(broker_url).query, keep_blank_values=True)]
+        if not names:
+            raise
+        raise UnsuitableBroker(_unknown_option(names, error)) from None
+
+
+def _unknown_option(names: Sequence[str], error: Exception) -> str:
+    """What to say of an address with options that kombu or the driver hands on without a look; without their values, which may be secrets."""
+    named = re.search(r"keyword argument '(\w+)'", str(error))
+    if named is not None and named[1] in names:
+        return f"broker_url: its driver takes no option {named[1]!r}: leave it out"
+    return f"broker_url: an option has a value that its driver does not take: mend {' or '.join(dict.fromkeys(names))}"
 
 
 def _unreachable(shown: str, error: Exception) -> str:

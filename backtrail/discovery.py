@@ -102,7 +102,9 @@ def find(text: str, *, fresh: bool = False) -> Found:
     head, _, wanted = text.rpartition(":") if ":" in text else (text, "", "")
     head = head or text
     if head.endswith(".py"):
-        path = Path(head).resolve()
+        path = Path(
+            os.path.realpath(head)
+        )  # as resolve() does, but for links in a circle, at which that ends with an error of no name
         module = _load_file(path, fresh=fresh)
         cls = _class_of(module, wanted, text)
         source = f"{path}:{wanted or cls.__name__}"
@@ -124,8 +126,11 @@ def find(text: str, *, fresh: bool = False) -> Found:
 
 
 def _load_file(path: Path, *, fresh: bool) -> ModuleType:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}")
+    try:
+        if not path.is_file():
+            raise UsageError(f"there is no file {path}")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     name = "backtrail_file_" + hashlib.sha256(str(path).encode()).hexdigest()[:16]
     if name in sys.modules and not fresh:
         return sys.modules[name]

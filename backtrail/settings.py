@@ -47,6 +47,12 @@ def _setting(default: Any, read: Callable[[Any], Any]) -> Any:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("is no text")  # noqa: TRY004  what is wrong with a setting is told by ValueError alone
+    if "\0" in value:
+        raise ValueError("has a character of number 0 in it, which no path, name or address can have")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is no text in UTF-8") from None
     return value.strip()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -113,7 +114,7 @@ def _sqlite_url(rest: str) -> str:
     if name.startswith("file:"):
         raise ValueError("is an SQLite file: URI, which is not understood: write sqlite:///data.db")
     # Absolute and without symbolic links: a worker in another folder must find the same file and the same broker.
-    absolute = Path(name).resolve()
+    absolute = Path(os.path.realpath(name))  # resolve() would end at links in a circle
     if absolute.is_dir():
         raise ValueError("is a folder: name the database's file, such as sqlite:///data.db")
     return f"sqlite:///{absolute}{'?' if query else ''}{query}"

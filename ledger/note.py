@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import hashlib
 import os
 import re
@@ -83,9 +84,13 @@ class VerifierKey:
             UsageError: it is neither.
         """
         path = Path(given)
-        if not path.is_file():
-            return cls.parse(given)
-        return cls.parse(_text(path, "the verifier key"))
+        try:
+            is_file = path.is_file()
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # then it is none: a key may have more characters than a file's name
+                raise UsageError(f"{path} cannot be read as the verifier key: {error.strerror}") from None
+            is_file = False
+        return cls.parse(_text(path, "the verifier key") if is_file else given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +116,18 @@ class SigningKey:
         name = name or _unnamed(private)
         if not _NAME.match(name):
             raise UsageError(f"{name!r} can be no key's name: write one like ledger.example.com/production, without spaces and +")
-        pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        content = f"Name: {name}\n".encode() + private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         try:
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(f"Name: {name}\n".encode() + pem)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             raise UsageError(f"{path} exists, and a key is never overwritten: name another file") from None
         except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+        except OSError as error:
+            path.unlink()
             raise UsageError(f"{path} cannot be written: {error.strerror}") from None
         return cls(name, private)
 

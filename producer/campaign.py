@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from backtrail.discovery import Found, find
-from backtrail.errors import UnknownName, UsageError
+from backtrail.errors import Quarantine, UnknownName, UsageError
 from backtrail.keys import key_text, parse_key
 from backtrail.migration import Keys
 from backtrail.stores.base import KeyCensus, Transaction
@@ -213,6 +213,20 @@ def demand_known(ledger: Ledger, found: Found, keys: Sequence[str] | None, kind:
     """Nothing, where every key is in the sources, spelled as they spell it, or has a stream."""
     if keys is None:
         return
+    sources = ", ".join(f"{one.table}.{'+'.join(one.columns)}" for one in found.cls.all_keys())
+    try:
+        missing, spelled = _missing(ledger, found, keys, kind)
+    except Quarantine as error:  # no row can hold it
+        which = repr(keys[0]) if len(keys) == 1 else "of one of these keys"
+        raise UsageError(f"{found.name} can have no entity {which}: keys are values of {sources}: {error}") from error
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        mend = f"it is known as {' or '.join(map(repr, spelled))}" if spelled else f"keys are values of {sources}"
+        raise UsageError(f"{found.name} knows no entity {missing[0]!r}{more}: {mend}")
+
+
+def _missing(ledger: Ledger, found: Found, keys: Sequence[str], kind: Kind) -> tuple[list[str], list[str]]:
+    """Those of the keys that are neither in the sources nor have a stream, and how the first of them is spelled there."""
     store = ledger.store
     types = store.census(found.cls).types
     with store.transaction(write=False) as tx:
@@ -225,11 +239,7 @@ def demand_known(ledger: Ledger, found: Found, keys: Sequence[str] | None, kind:
             streams = ledger.journal.heads(tx, found.name, missing, lock=False)
             missing = [key for key in missing if key not in streams]
         spelled = store.known_as(tx, found.cls, parse_key(missing[0], types)) if missing and missing[0] in named else []
-    if missing:
-        sources = ", ".join(f"{one.table}.{'+'.join(one.columns)}" for one in found.cls.all_keys())
-        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        mend = f"it is known as {' or '.join(map(repr, spelled))}" if spelled else f"keys are values of {sources}"
-        raise UsageError(f"{found.name} knows no entity {missing[0]!r}{more}: {mend}")
+    return missing, spelled
 
 
 def _without_erased(ledger: Ledger, tx: Transaction, found: Found, keys: list[str] | None) -> list[str] | None:

@@ -9,8 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import click
-
 from backtrail.errors import UsageError
 from ledger.checkpoint import Checkpoint, Unsound, departure, prove_inclusion, read_checkpoint, reader
 from ledger.finding import Finding
@@ -35,7 +33,7 @@ def new_key(context: Context, path: Path, name: str | None) -> int:
     if context.json:
         context.print_json({"file": str(path), "name": key.name, "verifier": str(key.verifier)})
     else:
-        click.echo(str(key.verifier))
+        context.write(str(key.verifier))
         context.err.print(
             f"{path} holds the private key. The line above is what others verify with: keep it with them", markup=False
         )
@@ -229,9 +227,9 @@ def _inclusion(leaf: Leaf, signed: Checkpoint, proof: Sequence[bytes]) -> dict[s
 def _print(context: Context, seal: Seal, to: Path | None, proof: dict[str, Any] | None) -> None:
     if proof is not None:
         # As a witness takes it: https://c2sp.org/tlog-witness, add-checkpoint.
-        click.echo("\n".join([f"old {proof['old_size']}", *proof["proof"], ""]))
+        context.write("\n".join([f"old {proof['old_size']}", *proof["proof"], ""]))
     if proof is not None or to is None:
-        click.echo(seal.note, nl=False)
+        context.write(seal.note, nl=False)
     for line in seal.refused:
         context.err.print(f"not sealed: {line}", markup=False)
     rest = seal.uncovered

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from backtrail._version import __version__
-from backtrail.errors import BacktrailError, Quarantine
+from backtrail.errors import BacktrailError, Quarantine, UsageError
+from producer import output
 from producer.context import quiet_logs
 
 COMMANDS = {
@@ -62,10 +63,13 @@ def backtrail() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line, and ends the process with the command's exit code."""
+    output.prepare()
     quiet_logs()
     # The collector would look through what is imported again and again, and once more at the end: a third of a short command's time.
     gc.set_threshold(50_000)
     try:
+        arguments = sys.argv[1:] if arguments is None else arguments
+        _demand_text(arguments)
         code = backtrail.main(args=arguments, prog_name="backtrail", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
@@ -81,17 +85,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from producer.drift import DriftFound
 
         click.echo(f"backtrail: {error}", err=True)
-        sys.exit(1 if isinstance(error, (DriftFound, Quarantine)) else 2)
+        sys.exit(1 if isinstance(error, (DriftFound, Quarantine, output.OutputLost)) else 2)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except OSError as error:
+        # A path that somebody named, or the state of the machine, and no fault of ours. An answer of the web has a filename too, and no number.
+        if error.filename is None or isinstance(error.filename, int) or error.errno is None:
+            raise
+        click.echo(f"backtrail: {os.fsdecode(error.filename)}: {error.strerror}", err=True)
+        sys.exit(2)
     finally:
         gc.freeze()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _demand_text(arguments: Sequence[str]) -> None:
+    """Nothing, where all of it is text: what is not can be kept by no database, and would fail wherever it comes to first."""
+    for number, argument in enumerate(arguments, start=1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            # Without the argument, which may be an address.
+            raise UsageError(f"argument {number} is no text in UTF-8: write it as such") from None
 
 
 if __name__ == "__main__":

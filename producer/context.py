@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -22,6 +22,7 @@ from backtrail.urls import redact
 from ledger.campaigns import Campaign
 from ledger.keyring import read_masters
 from ledger.ledger import Ledger
+from producer.output import holds_all_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +34,8 @@ class Context:
 
     overrides: dict[str, Any]
     json: bool = False
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    """Where results go, and nothing else: while a command runs, whatever an author's code prints goes to standard error."""
 
     @cached_property
     def settings(self) -> Settings:
@@ -44,8 +47,8 @@ class Context:
         """Where results go; wide where no terminal limits the width."""
         from rich.console import Console  # a tenth of a command's start, which --json does without
 
-        width = None if sys.stdout.isatty() else 200
-        return Console(file=sys.stdout, highlight=False, emoji=False, soft_wrap=True, width=width)
+        width = None if self.stdout.isatty() else 200
+        return Console(file=self.stdout, highlight=False, emoji=False, soft_wrap=True, width=width)
 
     @cached_property
     def err(self) -> Console:
@@ -56,7 +59,12 @@ class Context:
 
     def print_json(self, document: Any) -> None:
         """Prints one JSON document on standard output."""
-        click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+        escaped = not holds_all_text(self.stdout)
+        self.write(json.dumps(document, ensure_ascii=escaped, indent=2, default=str))
+
+    def write(self, text: str, *, nl: bool = True) -> None:
+        """Prints a text on standard output just as it is."""
+        click.echo(text, file=self.stdout, nl=nl)
 
     @cached_property
     def ledger(self) -> Ledger:

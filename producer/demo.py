@@ -75,7 +75,7 @@ def tell(context: Context, users: int, keep: Path | None) -> int:
     """
     with ExitStack() as stack, _ended_politely():
         place = _prepare(context, keep)
-        story = Story(place, Teller(quiet=context.json))
+        story = Story(place, Teller(context))
         stack.callback(place.close)
         try:
             story.tell(stack, users)
@@ -137,9 +137,9 @@ class Place:
 class Teller:
     """Prints the story: short headings, short lines, 80 columns where no terminal says otherwise."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        width = None if sys.stdout.isatty() else 80
-        self.console = Console(file=sys.stdout, highlight=False, emoji=False, width=width, quiet=quiet)
+    def __init__(self, context: Context) -> None:
+        width = None if context.stdout.isatty() else 80
+        self.console = Console(file=context.stdout, highlight=False, emoji=False, width=width, quiet=context.json)
         self.number = 0
 
     def heading(self, text: str, command: str = "") -> None:
@@ -398,7 +398,7 @@ def _prepare(context: Context, keep: Path | None) -> Place:
         )
     if url.startswith("sqlite:"):
         _make_file(Path(url.removeprefix("sqlite:///").partition("?")[0]))
-    inner = Context({**context.overrides, "database_url": url}, json=context.json)
+    inner = replace(context, overrides={**context.overrides, "database_url": url})
     if inner.overrides.get("broker_url"):
         inner.check_broker()
     _demand_empty(inner)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,12 +106,7 @@ def forecast(ledger: Ledger, found: Found, order: Order, events: Path | None = N
     campaign = imagined(found, {**order.options, "only": order.only is not None})
     limit = order.options.get("limit")
     # One transaction, so that all of it is one picture; it reads only, and the database is told so.
-    # What an author's code prints is not what the command says.
-    with (
-        redirect_stdout(sys.stderr),
-        store.transaction(write=False) as tx,
-        _predicted(events, found, tx) as result.prediction,
-    ):
+    with store.transaction(write=False) as tx, _predicted(events, found, tx) as result.prediction:
         exists = ledger.exists(tx)
         # Without a ledger nothing was ever migrated, by no migration.
         required = requirements(ledger, tx, found, order).get("requires_each", ()) if exists else found.cls.requires

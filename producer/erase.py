@@ -79,7 +79,7 @@ def new_key(context: Context, path: Path | None) -> int:
     """The exit code; a new master key was printed, or put first in a file that only this user can read."""
     key = new_master()
     if path is None:
-        context.out.print(key, markup=False)
+        context.print_json({"key": key}) if context.json else context.out.print(key, markup=False)
         return 0
     masters = read_masters(path) if path.exists() else ()
     before = path.read_text() if masters else ""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from backtrail.discovery import Found
@@ -36,6 +39,25 @@ def fill(store: Store, found: Found, size: int) -> None:
             _demand_empty(sa.inspect(tx.connection).get_table_names())
             module.create(tx.connection, size)
     store.forget()
+
+
+@contextmanager
+def with_file(url: str) -> Iterator[None]:
+    """In the block, the file of an address of SQLite is there; one that was made for it goes again where the block fails with it empty.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    file = Path(url.removeprefix("sqlite:///").partition("?")[0]) if url.startswith("sqlite:") else None
+    made = file is not None and not file.exists()
+    if file is not None:
+        file.touch()
+    try:
+        yield
+    except BaseException:
+        if file is not None and made and not file.stat().st_size:
+            file.unlink()
+        raise
 
 
 def _module(found: Found) -> Any:

@@ -15,6 +15,7 @@ from ledger.processes import cores
 from producer import show
 from producer.campaign import open_campaign
 from producer.commands.options import (
+    MOST,
     Share,
     batch_option,
     chosen_keys,
@@ -42,7 +43,7 @@ from producer.waves import Limit, shares
 @only_option
 @only_from_option
 @click.option("--sample", type=Share(), metavar="1%", help="A share of the entities, the same ones every time.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many entities.")
+@click.option("--limit", type=click.IntRange(1, MOST), metavar="N", help="At most so many entities.")
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the migration.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen; read only, create nothing.")
 @click.option("--events", type=click.Path(path_type=Path), metavar="FILE", help="A dry run's predicted events, for `compare`.")

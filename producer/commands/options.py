@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from backtrail.errors import UsageError
 from producer.context import Context
 
 Command = Callable[..., Any]
+
+MOST = 2**63 - 1
+"""The largest number that every database takes."""
 
 
 class Share(click.ParamType[float]):
@@ -42,7 +47,9 @@ def common(command: Command) -> Command:
     @functools.wraps(command)
     def wrapped(database_url: str | None, broker_url: str | None, as_json: bool, **arguments: Any) -> Any:
         context = Context({"database_url": database_url, "broker_url": broker_url}, json=as_json)
-        return command(context, **arguments)
+        # What an author's code prints, whenever it is run, is no part of what the command says.
+        with redirect_stdout(sys.stderr):
+            return command(context, **arguments)
 
     return wrapped
 

@@ -92,4 +92,4 @@ def grants(context: Context, migration: Sequence[str], params: Sequence[str], up
     if context.json:
         context.print_json(granting.document(parts))
     else:
-        click.echo(granting.script(url, parts))
+        context.write(granting.script(url, parts))

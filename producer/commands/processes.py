@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from producer.commands.options import Command, common
+from backtrail.discovery import find
+from producer.commands.options import MOST, Command, common
 from producer.context import Context
 from producer.probes import demand_runnable
 
@@ -94,17 +95,17 @@ def demo(context: Context, users: int, keep: Path | None) -> None:
 
 @click.command()
 @click.argument("migration")
-@click.option("--size", type=click.IntRange(1), default=1000, show_default=True, metavar="N", help="How many entities, roughly.")
+@click.option(
+    "--size", type=click.IntRange(1, MOST), default=1000, show_default=True, metavar="N", help="How many entities, roughly."
+)
 @common
 def sample(context: Context, migration: str, size: int) -> None:
     """Fills an empty database with sample data of a bundled migration, every edge case of its plan among it."""
-    from producer.samples import fill
+    from producer.samples import fill, with_file
 
-    url = context.settings.database()
-    if url.startswith("sqlite:"):
-        Path(url.removeprefix("sqlite:///").partition("?")[0]).touch()
-    found = context.migration(migration)
-    fill(context.ledger.store, found, size)
+    found = find(migration)
+    with with_file(context.settings.database()):
+        fill(context.ledger.store, found, size)
     if context.json:
         context.print_json({"migration": found.name, "size": size})
     else:

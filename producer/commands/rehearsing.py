@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from producer import show
-from producer.commands.options import Share, batch_option, chosen_keys, common, only_from_option, only_option, parameters
+from producer.commands.options import MOST, Share, batch_option, chosen_keys, common, only_from_option, only_option, parameters
 from producer.compare import STATES, Comparison, Predicted
 from producer.compare import compare as comparison
 from producer.context import Context
@@ -27,7 +27,7 @@ SHOWN = 20
 @only_option
 @only_from_option
 @click.option("--sample", type=Share(), metavar="1%", help="A share of the entities, the same ones every time.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many entities.")
+@click.option("--limit", type=click.IntRange(1, MOST), metavar="N", help="At most so many entities.")
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the migration.")
 @batch_option
 @common

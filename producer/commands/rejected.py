@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from ledger.rejected import Rejection
-from producer.commands.options import common
+from producer.commands.options import MOST, common
 from producer.context import Context
 from producer.crew import iso
 
@@ -21,7 +21,7 @@ SHOWN = 160
 @click.command()
 @click.option("--clear", is_flag=True, help="Forget them, and count from nought.")
 @click.option(
-    "--limit", type=click.IntRange(0), default=20, show_default=True, metavar="N", help="How many of the latest are shown."
+    "--limit", type=click.IntRange(0, MOST), default=20, show_default=True, metavar="N", help="How many of the latest are shown."
 )
 @common
 def rejected(context: Context, clear: bool, limit: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
@@ -67,8 +66,7 @@ def verify(
             seen += count
             spinner.update(f"verifying: {seen:,} entities")
 
-        with redirect_stdout(sys.stderr):  # what an author's code prints is no part of the document
-            document = work.run(progress)
+        document = work.run(progress)
         if sealed is not None:
             document = checkpoints.with_finding(document, sealed.check(progress))
     context.print_json(document) if context.json else show.print_findings(context.out, document)

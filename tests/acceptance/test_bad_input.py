@@ -34,6 +34,8 @@ WRONG = [
     (["enqueue", "w.py:Nobody"], "SplitNames"),
     (["enqueue", "w.py", "--only", "99"], "'99'"),
     (["enqueue", "w.py", "--only", "x"], "int"),
+    (["enqueue", "w.py", "--only", "99999999999999999999999"], "entity '99999999999999999999999'"),
+    (["enqueue", "w.py", "--dry-run", "--only", "99999999999999999999999"], "entity '99999999999999999999999'"),
     (["enqueue", "w.py", "--only-from", "nowhere.txt"], "nowhere.txt"),
     (["enqueue", "w.py", "--sample", "200%"], "200%"),
     (["enqueue", "w.py", "--limit", "0"], "0"),
@@ -46,6 +48,7 @@ WRONG = [
     (["rerun", "w.py"], "--failed"),
     (["rerun", "w.py", "--failed", "--stale"], "one of"),
     (["rerun", "w.py", "--only", "99"], "'99'"),
+    (["rollback", "w.py", "--only", "99999999999999999999999"], "entity '99999999999999999999999'"),
     (["rollback", "w.py"], "--all"),
     (["rollback", "w.py", "--all", "--only", "1"], "one of"),
     (["rollback", "w.py", "--campaign", "c9"], "c"),
@@ -63,7 +66,15 @@ WRONG = [
 ]
 
 
-ASKS_THE_SERVER = ("--only 99", "--only x", "status c9", "table.py", "column.py", "history w.py 99")
+ASKS_THE_SERVER = (
+    "--only 99",
+    "--only 99999999999999999999999",
+    "--only x",
+    "status c9",
+    "table.py",
+    "column.py",
+    "history w.py 99",
+)
 """Which of them are also tried on the other databases: the others never come so far as to ask a database."""
 
 CASES = [("sqlite", *case) for case in WRONG]

@@ -427,3 +427,34 @@ def test_check_of_a_wrong_password():
             with pytest.raises(UnsuitableBroker, match=r"(?i)auth|password") as caught:
                 check(wrong)
             assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("redis://:s3cret@127.0.0.1:1/0?db=1", "'db'"),
+        ("redis://127.0.0.1:1/0?socket_timeout=s3cret", "'socket_timeout'"),
+        ("redis://127.0.0.1:1/0?password=s3cret", "'password'"),
+        ("rediss://127.0.0.1:1/0?ssl_cert_reqs=s3cret", "ssl_cert_reqs"),
+        ("redis+socket:///nowhere/broker.sock?foo=s3cret", "'foo'"),
+        ("amqp://127.0.0.1:1//?connect_timeout=s3cret", "connect_timeout"),
+    ],
+)
+def test_check_of_options_that_cannot_be(url: str, name: str):
+    """An option that nobody knows, or with a value that it cannot have, is named without its value."""
+    with pytest.raises(UnsuitableBroker, match="broker_url") as caught:
+        check(url)
+    assert name in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_worker_that_cannot_have_its_broker(runtime: Path):
+    """The worker's own program says it in a line too."""
+    runtime.mkdir(exist_ok=True)
+    (runtime / "file").touch()
+    environment = os.environ | {"BACKTRAIL_DATABASE_URL": DATABASE, "BACKTRAIL_RUNTIME_DIR": str(runtime / "file")}
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "worker"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"backtrail: {runtime / 'file'}")

@@ -117,6 +117,21 @@ def test_file_that_is_no_toml(folder: Path, content: bytes):
     assert "backtrail.toml" in refused()
 
 
+@pytest.mark.parametrize("text", ["a\0b", "s3cret\udcff"])
+@pytest.mark.parametrize("name", ["database_url", "master_key_file", "queue", "probe_command", "titles_key"])
+def test_what_is_no_text_of_one_line(name: str, text: str):
+    """A character that no system call takes, and bytes that are no UTF-8, are refused here and not where they come to."""
+    message = refused(**{name: text})
+    assert message.startswith(f"{name} (--{name.replace('_', '-')}): ")
+    assert "s3cret" not in message
+
+
+def test_an_sqlite_file_behind_links_in_a_circle(folder: Path):
+    """It is no file, and is found to be none when it is looked for."""
+    (folder / "circle").symlink_to("circle")
+    assert load(database_url="sqlite:///circle").database_url == f"sqlite:///{folder}/circle"
+
+
 def test_sqlite_becomes_absolute(folder: Path):
     """A relative file means the same from every folder, and a link means the file behind it."""
     assert load(database_url="sqlite:///a b.db").database() == f"sqlite:///{folder.resolve()}/a b.db"

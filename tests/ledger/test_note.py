@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import stat
 from pathlib import Path
 
@@ -149,6 +150,32 @@ def test_what_is_no_signing_key(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no key's name"):
             SigningKey.create(tmp_path / "new.pem", name)
     assert not (tmp_path / "new.pem").exists()
+
+
+def test_a_key_that_cannot_be_written_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty file would be in the way of the next try."""
+    with pytest.raises(UnicodeEncodeError):
+        SigningKey.create(tmp_path / "new.pem", "\udcff")
+    handles = []
+
+    def full(handle: int, _mode: str) -> None:
+        handles.append(handle)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ledger.note.os.fdopen", full)
+    with pytest.raises(UsageError, match="cannot be written: No space left"):
+        SigningKey.create(tmp_path / "new.pem")
+    os.close(*handles)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_may_be_longer_than_a_files_name(tmp_path: Path) -> None:
+    """Given as itself, it is not looked for as a file."""
+    made = SigningKey.create(tmp_path / "key.pem", "l" * 200)
+    assert len(str(made.verifier)) > 250
+    assert VerifierKey.load(str(made.verifier)) == made.verifier
+    with pytest.raises(UsageError, match="no verifier key"):
+        VerifierKey.load("a" * 300)
 
 
 def test_files_of_keys_and_notes(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from backtrail.discovery import announced, find
 from backtrail.errors import UsageError
 from backtrail.stores import open_store
-from producer.samples import fill
+from producer.samples import fill, with_file
 from tests.engine import Engine
 
 DOCUMENTS = ("coaching-redesign", "checkin-series")
@@ -51,3 +52,24 @@ def test_a_migration_of_somebodys_own_has_none(sqlite: str) -> None:
     """And is told so."""
     with closing(open_store(sqlite)) as store, pytest.raises(UsageError, match="has no sample data"):
         fill(store, find("tests.backtrail.test_migration:Named"), 10)
+
+
+def test_no_empty_file_stays(sqlite: str, tmp_path: Path) -> None:
+    """A file that was made for nothing goes again; one that was there, or holds something by now, stays."""
+    file = tmp_path / "data.db"
+    with pytest.raises(UsageError), with_file(sqlite):
+        assert file.exists()
+        raise UsageError("this cannot be meant so")
+    assert not file.exists()
+    with pytest.raises(UsageError), with_file(sqlite):
+        file.write_text("something")
+        raise UsageError("this cannot be meant so")
+    assert file.read_text() == "something"
+    file.write_text("")
+    with pytest.raises(UsageError), with_file(sqlite):
+        raise UsageError("this cannot be meant so")
+    assert file.exists()
+    with with_file("postgresql://host/database"):
+        pass
+    with pytest.raises(FileNotFoundError), with_file(f"sqlite:///{tmp_path}/nowhere/data.db"):
+        pass

@@ -63,6 +63,10 @@ def _client(url: str) -> Client:
                 else "an option has a value that MongoDB's driver does not take"
             )
             raise UnsuitableDatabase(f"database_url: {what}") from None
+        except OSError as error:
+            raise UnsuitableDatabase(
+                f"database_url: a file that one of its tls options names cannot be used: {error.strerror or type(error).__name__}"
+            ) from None
         except ConfigurationError as error:
             if "dnspython" in str(error):
                 raise UnsuitableDatabase("mongodb+srv:// needs dnspython, which is missing: pip install 'pymongo[srv]'") from None

@@ -29,6 +29,9 @@ REFUSALS = (
 )
 """What a server says to whom it does not let in; libpq passes its words on, and no code."""
 
+VALUES = re.compile(r'invalid (\w+) value: "|for connection option "(\w+)"')
+"""What libpq says of an option of the address whose value it does not take; it quotes the value."""
+
 REFUSED = "the database refuses this user, or does not exist: check the user, password and name of the database in database_url"
 
 
@@ -40,16 +43,7 @@ def translated(error: psycopg.Error) -> BacktrailError:
     diag, state = error.diag, error.sqlstate
     name = type(error).__name__
     if state is None:
-        # No answer from the server: the connection was not made, or was lost.
-        if isinstance(error, psycopg.OperationalError):
-            if any(words in str(error) for words in REFUSALS):
-                return UnsuitableDatabase(REFUSED)
-            return Retry("the connection to the database was lost or refused")
-        return (
-            BadValue(f"a value cannot be sent to the database ({name})")
-            if isinstance(error, psycopg.DataError)
-            else DatabaseFault(name)
-        )
+        return _without_answer(error)
     where = ".".join(part for part in (diag.table_name, diag.column_name) if part)
     function = re.search(r"function (\S+?)\(", diag.context or "")
     what = name + "".join(
@@ -87,3 +81,18 @@ def _mend(diag: psycopg.errors.Diagnostic) -> str:
     # The server's words are in its language, its source's names are not.
     hidden = diag.source_function == "check_enable_rls"
     return "run as its owner, or as a user with BYPASSRLS" if hidden else "the database user may not do what the migration does"
+
+
+def _without_answer(error: psycopg.Error) -> BacktrailError:
+    """One of ours for an error of the driver's own: the connection was not made, or was lost, or a value cannot be sent."""
+    name, said = type(error).__name__, str(error)
+    if isinstance(error, psycopg.DataError):
+        return BadValue(f"a value cannot be sent to the database ({name})")
+    if not isinstance(error, psycopg.OperationalError):
+        return DatabaseFault(name)
+    if any(words in said for words in REFUSALS):
+        return UnsuitableDatabase(REFUSED)
+    option = VALUES.search(said)
+    if option is not None:
+        return UnsuitableDatabase(f"database_url: {option[1] or option[2]} has a value that PostgreSQL's driver does not take")
+    return Retry("the connection to the database was lost or refused")

@@ -8,7 +8,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from backtrail.errors import BacktrailError, DatabaseFault, Retry, UnsuitableDatabase, UsageError
+from backtrail.errors import BacktrailError, DatabaseFault, Retry, UnknownName, UnsuitableDatabase, UsageError
 from backtrail.migration import Keys, Migration
 from backtrail.stores.base import Transaction
 from backtrail.stores.health import Health, Trail
@@ -36,6 +36,10 @@ class PostgresStore(SqlStore):
 
     def _make_engine(self) -> Engine:
         url = sa.make_url(self.url).set(drivername="postgresql+psycopg")
+        known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
+        for name in url.query:
+            if name not in known:
+                raise UnknownName("option of a PostgreSQL address", name, known)
         # No prepared statements and no session settings: both break behind a pooler in transaction mode.
         arguments = {"prepare_threshold": None, "connect_timeout": 10, "application_name": APPLICATION, "client_encoding": "utf8"}
         # Native hstore would come back as dicts, whatever a cursor of ours registers.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, ClassVar
@@ -53,11 +54,21 @@ class SqliteStore(SqlStore):
         self._open = _Open()
 
     def _make_engine(self) -> Engine:
-        path = make_url(self.url).database
+        url = make_url(self.url)
+        path = url.database
         timeout = max(self.lock_timeout_ms / 1000, 20)
         # The one that was used last: each has a cache of its own.
         pool = {"poolclass": sa.pool.QueuePool, "pool_size": 2, "pool_use_lifo": True}
-        engine = sa.create_engine(self.url, connect_args={"timeout": timeout}, **pool)
+        with warnings.catch_warnings():
+            # Of an option that it does not know it only warns, and goes on without it.
+            warnings.simplefilter("error", sa.exc.SAWarning)
+            try:
+                engine = sa.create_engine(url, connect_args={"timeout": timeout}, **pool)
+            except (sa.exc.SAWarning, ValueError):
+                names = " or ".join(url.query)
+                raise UnsuitableDatabase(
+                    f"database_url: an option does not exist, or has a value that SQLite's driver does not take: mend {names}"
+                ) from None
 
         @sa.event.listens_for(engine, "connect")
         def _connected(raw: sqlite3.Connection, _record: Any) -> None:

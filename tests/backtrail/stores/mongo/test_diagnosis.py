@@ -137,3 +137,11 @@ def test_codes_have_names(details: dict[str, Any], name: str) -> None:
     own = translate(OperationFailure("secret", 16755, {"errmsg": "secret", **details}))
     assert type(own) is DatabaseFault
     assert str(own) == f"MongoDB refused it: code 16755, {name}"
+
+
+@pytest.mark.parametrize("option", ["tlsCAFile", "tlsCertificateKeyFile", "tlsCRLFile"])
+def test_a_file_of_tls_that_is_not_there(option: str) -> None:
+    """It is said to be a file of TLS, and what is wrong with it."""
+    message = refusal(f"mongodb://u:s3cret@127.0.0.1:1/x?{SOON}&tls=true&{option}=/nowhere/s3cret.pem")
+    assert message.startswith("database_url: ")
+    assert "No such file or directory" in message

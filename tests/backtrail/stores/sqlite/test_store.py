@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backtrail.errors import Retry
+from backtrail.errors import Retry, UnsuitableDatabase
 from backtrail.stores.sqlite.store import SqliteStore
 
 
@@ -139,3 +139,16 @@ def open_files() -> set[str]:
         with suppress(FileNotFoundError):
             names.add(str(link.readlink()))
     return names
+
+
+@pytest.mark.parametrize("option", ["mode=s3cret", "timeout=s3cret", "check_same_thread=s3cret"])
+def test_options_that_cannot_be(tmp_path: Path, option: str) -> None:
+    """What SQLAlchemy would warn of and leave out, or end at, is named without its value; nothing is made."""
+    with (
+        closing(SqliteStore(f"sqlite:///{tmp_path}/app.db?{option}", lock_timeout_ms=1000)) as store,
+        pytest.raises(UnsuitableDatabase, match="^database_url: .* mend " + option.partition("=")[0]) as caught,
+        store.transaction(write=False),
+    ):
+        pass
+    assert "s3cret" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
