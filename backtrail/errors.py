@@ -232,3 +232,7 @@ class RecallFailed(Retry):
 
 class RequirementMissing(Quarantine):
     """A migration that must come first has not been done for this entity."""
+
+
+class DependentStands(Quarantine):
+    """A migration that requires the one that would be taken back is migrated for this entity."""

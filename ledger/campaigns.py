@@ -81,6 +81,13 @@ class Campaign:
         """What people call it: c1, c2 and so on."""
         return f"c{self.id}"
 
+    def in_the_way(self, how: str) -> str:
+        """Why something else cannot begin before it is over, and what can be done about that."""
+        return (
+            f"{self.name} ({self.kind} of {self.migration}) is {self.state} and {how}:"
+            f" wait for its end, or `backtrail pause {self.name}`, then `backtrail cancel {self.name}`"
+        )
+
     @property
     def ways(self) -> str:
         """What can be done about it once it was halted."""
@@ -137,6 +144,14 @@ class Campaigns(ABC):
     @abstractmethod
     def all(self, tx: Transaction, *, states: Sequence[str] | None = None, migration: str | None = None) -> list[Campaign]:
         """The campaigns in the order in which they were opened."""
+
+    def requiring(self, tx: Transaction, migration: str) -> dict[str, bool]:
+        """The migrations of which a campaign ever required this one, and whether entity by entity."""
+        return {
+            one.migration: migration in one.options["requires_each"]
+            for one in self.all(tx)
+            if migration in one.options.get("requires", ())
+        }
 
     @abstractmethod
     def move(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from backtrail.errors import TooLarge
 from backtrail.image import Ref, Shape
@@ -22,6 +22,9 @@ from ledger.sealing import Sealing
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+Lock = Literal["own", "hold"]
+"""To go on with the streams, or to hold them as they are, which several may do at once."""
 
 IN_LIMIT = 500
 """How many values go into one IN (…): databases take more, their parsers are not fast."""
@@ -45,11 +48,18 @@ class Journal(ABC):
 
     def heads(self, tx: Transaction, migration: str, keys: Sequence[str], *, lock: bool) -> dict[str, Head]:
         """The heads of those of the keys that have a stream, also where it holds a token of the key only."""
+        return self._found(tx, migration, keys, "own" if lock else None)
+
+    def held(self, tx: Transaction, migration: str, keys: Sequence[str]) -> dict[str, Head]:
+        """The same; to the end of the transaction nobody goes on with these streams, and several may hold them at once."""
+        return self._found(tx, migration, keys, "hold")
+
+    def _found(self, tx: Transaction, migration: str, keys: Sequence[str], lock: Lock | None) -> dict[str, Head]:
         self.keyring.open(tx)
         found: dict[str, Head] = {}
         for chunk in chunks(keys):
             asked = {self.keyring.token(migration, key): key for key in chunk}
-            for head in self._heads(tx, migration, [*chunk, *asked], lock=lock):
+            for head in self._heads(tx, migration, [*chunk, *asked], lock):
                 key = asked.get(head.key, head.key)
                 found[key] = head if key == head.key else head._replace(key=key)
         return found
@@ -68,7 +78,7 @@ class Journal(ABC):
         """Those of the places that a stream of the migration (in one of the states) has."""
 
     @abstractmethod
-    def _heads(self, tx: Transaction, migration: str, places: Sequence[str], *, lock: bool) -> Iterable[Head]:
+    def _heads(self, tx: Transaction, migration: str, places: Sequence[str], lock: Lock | None) -> Iterable[Head]:
         """The streams that stand under these keys or tokens, as they are there."""
 
     def page(

@@ -18,7 +18,7 @@ from ledger.keyring import is_token
 from ledger.ledger import Ledger
 from ledger.presence import milliseconds
 from ledger.subject import places_of
-from producer.drift import refuse_dependents, refuse_drift
+from producer.drift import refuse_dependents, refuse_drift, refuse_on_whole
 from producer.order import Order
 from producer.sources import count
 from producer.throttle import batch_size
@@ -67,6 +67,8 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
     if not dry_run:
         ledger.journal.remember(store, [store.shape(name) for name in found.cls.writes])
     with store.transaction(write=not dry_run) as tx:
+        if order.kind == "rollback":
+            refuse_on_whole(ledger, tx, found)  # once more: to look for drift may have taken long
         campaign = _ordered(ledger, tx, found, order, keys, census)
         if dry_run:
             return campaign
@@ -260,15 +262,12 @@ def _demand_owned(
         if but is not None and campaign.id == but.id:
             continue
         if keys is None or not campaign.fed or ledger.campaigns.owns(tx, campaign.id, set(keys)):
-            raise UsageError(
-                f"{campaign.name} ({campaign.kind} of {campaign.migration}) is {campaign.state} and still owns these entities:"
-                f" wait for its end, or `backtrail pause {campaign.name}`, then `backtrail cancel {campaign.name}`"
-            )
+            raise UsageError(campaign.in_the_way("still owns these entities"))
 
 
 def requirements(ledger: Ledger, tx: Transaction, found: Found, order: Order) -> dict[str, Any]:
     """Which required migrations are to be looked at entity by entity."""
-    if order.kind not in ("migrate", "rerun"):
+    if order.kind == "rollback":
         return {}
     each = []
     for name in found.cls.requires:
@@ -276,6 +275,9 @@ def requirements(ledger: Ledger, tx: Transaction, found: Found, order: Order) ->
         if _places(other.cls.all_keys()) == _places(found.cls.all_keys()):
             each.append(name)
             continue
+        for campaign in ledger.campaigns.all(tx, states=UNFINISHED, migration=other.name):
+            if campaign.kind == "rollback":
+                raise UsageError(campaign.in_the_way(f"takes back what {found.name} requires all of"))
         done = ledger.journal.count(tx, other.name).get("migrated", 0)
         total = ledger.store.census(other.cls).total
         if done < total:
@@ -301,7 +303,7 @@ def _required(ledger: Ledger, tx: Transaction, found: Found, name: str) -> Found
 
 def _demand_required(ledger: Ledger, found: Found, order: Order) -> None:
     """Nothing, where what must come first has come far enough for this to begin."""
-    if not found.cls.requires or order.kind not in ("migrate", "rerun"):
+    if not found.cls.requires or order.kind == "rollback":
         return
     with ledger.store.transaction(write=False) as tx:
         if not ledger.exists(tx):

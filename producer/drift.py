@@ -12,6 +12,7 @@ from backtrail.errors import BacktrailError, UsageError
 from backtrail.image import Image, Ref
 from backtrail.keys import parse_key
 from backtrail.stores.base import Difference, Transaction
+from ledger.campaigns import UNFINISHED
 from ledger.deleted import not_to_resurrect, told
 from ledger.entry import Head
 from ledger.examine import Scope
@@ -44,21 +45,32 @@ class DriftFound(BacktrailError):
 def refuse_dependents(ledger: Ledger, found: Found, order: Order, keys: Sequence[str] | None) -> None:
     """Nothing, where no migration that requires this one stands on what would be taken back."""
     with ledger.store.transaction(write=False) as tx:
-        opened = ledger.campaigns.all(tx)
-    dependents = {one.migration: one for one in opened if found.name in one.options.get("requires", ())}
-    for name, campaign in dependents.items():
-        each = found.name in campaign.options["requires_each"]
-        if standing := _standing(ledger, name, _chosen(ledger, found, order, keys) if each else None):
-            raise UsageError(
-                f"{name} requires {found.name}, and {standing} entities of it are migrated: `backtrail rollback {name}` comes first"
-            )
+        refuse_on_whole(ledger, tx, found)
+        dependents = ledger.campaigns.requiring(tx, found.name)
+    for name in (name for name, each in dependents.items() if each):
+        _demand_none(found, name, _standing(ledger, name, _chosen(ledger, found, order, keys)))
 
 
-def _standing(ledger: Ledger, name: str, pages: Iterable[list[Head]] | None) -> int:
-    """How many of these entities, None for all, are migrated by this migration."""
-    if pages is None:
-        with ledger.store.transaction(write=False) as tx:
-            return ledger.journal.count(tx, name).get("migrated", 0)
+def refuse_on_whole(ledger: Ledger, tx: Transaction, found: Found) -> None:
+    """Nothing, where no migration that requires all of this one stands on it, or is on its way to. Of one that requires entities the worker asks."""
+    for campaign in ledger.campaigns.all(tx, states=UNFINISHED):
+        options = campaign.options
+        if found.name in options.get("requires", ()) and found.name not in options["requires_each"]:
+            raise UsageError(campaign.in_the_way(f"requires all of {found.name}"))
+    for name, each in ledger.campaigns.requiring(tx, found.name).items():
+        if not each:
+            _demand_none(found, name, ledger.journal.count(tx, name).get("migrated", 0))
+
+
+def _demand_none(found: Found, name: str, standing: int) -> None:
+    if standing:
+        raise UsageError(
+            f"{name} requires {found.name}, and {standing} entities of it are migrated: `backtrail rollback {name}` comes first"
+        )
+
+
+def _standing(ledger: Ledger, name: str, pages: Iterable[list[Head]]) -> int:
+    """How many of these entities are migrated by this migration."""
     number = 0
     for heads in pages:
         with ledger.store.transaction(write=False) as tx:

@@ -155,9 +155,11 @@ class Attempt:
         self._tell_stale()
         take_back(self, self._open("undo", "again"))
         deciding = self._open("migrate", "again", "redo")
-        if self.work.campaign.kind != "redo":
+        decides = self.work.campaign.kind != "redo"
+        if decides:
             self._skip_vanished(deciding)
-            self._demand_requirements(deciding)
+        self._demand_requirements(deciding)
+        if decides:
             self._read_and_decide(deciding)
         bring_again(self, self._open("redo"))
         self._apply(self._open("migrate", "again"))
@@ -256,8 +258,9 @@ class Attempt:
                     self._vanish(job)
 
     def _demand_requirements(self, jobs: list[Job]) -> None:
+        """Nothing; none is open for which a required migration is missing, and nobody takes that back before this transaction is over."""
         for name in self.work.campaign.options.get("requires_each", ()):
-            heads = self.journal.heads(self.tx, name, [job.text for job in jobs if job.open], lock=False)
+            heads = self.journal.held(self.tx, name, [job.text for job in jobs if job.open])
             for job in jobs:
                 head = heads.get(job.text)
                 if job.open and (head is None or head.state != "migrated"):

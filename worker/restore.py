@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from backtrail.errors import Drifted, Quarantine, Referenced
+from backtrail.errors import DependentStands, Drifted, Quarantine, Referenced
 from backtrail.failpoint import reach
 from backtrail.image import Image, Ref, Written
 from backtrail.stores.base import Difference, Put, Store, Transaction
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 def take_back(attempt: Attempt, jobs: list[Job]) -> None:
-    """Nothing; what stands of each job is taken back, or the job has failed because something drifted."""
+    """Nothing; what stands of each job is taken back, or the job has failed because something drifted or stands on it."""
+    if attempt.work.campaign.kind == "rollback":
+        _refuse_dependents(attempt, jobs)
+        jobs = [job for job in jobs if job.open]
     live = _live(attempt, jobs, lambda job: job.standing.changes)
     for job in jobs:
         _refuse_drift(attempt, job, expected(job.standing.changes), live)
@@ -38,6 +41,21 @@ def take_back(attempt: Attempt, jobs: list[Job]) -> None:
         if job.action == "undo":
             job.outcome = "rolled_back"
             job.facts.append(Fact("end", to_json({"state": "rolled_back"})))
+
+
+def _refuse_dependents(attempt: Attempt, jobs: Sequence[Job]) -> None:
+    """Fails those on which a migration stands that requires this one. Their heads are locked, so that none comes to stand on them any more."""
+    if not jobs:
+        return
+    name = attempt.work.campaign.migration
+    for dependent, each in attempt.work.ledger.campaigns.requiring(attempt.tx, name).items():
+        keys = [job.text for job in jobs if each and job.open]
+        heads = attempt.journal.heads(attempt.tx, dependent, keys, lock=False)
+        for job in jobs:
+            head = heads.get(job.text)
+            if job.open and head is not None and head.state == "migrated":
+                mend = f"`backtrail rollback {dependent}` comes first"
+                job.fail(attempt.begin, DependentStands(f"{dependent} requires {name}, and is migrated for this entity: {mend}"))
 
 
 def bring_again(attempt: Attempt, jobs: list[Job]) -> None:

@@ -16,7 +16,7 @@ from backtrail.image import Shape
 from backtrail.stores.base import Transaction
 from ledger.entry import Head, Placed, Recall
 from ledger.event import Event
-from ledger.journal import Journal, chunks, load_shape
+from ledger.journal import Journal, Lock, chunks, load_shape
 from ledger.mongo.bodies import INLINE, packed, remove, size_of, unpack
 from ledger.mongo.collections import Document, Documents, database_of, first_of, session_of, span, spans, take_ids, whole
 from ledger.streams import FIRST
@@ -42,10 +42,16 @@ class MongoJournal(Journal):
             where |= {"state": {"$in": list(states)}, "_id": {"$gt": FIRST}}
         return (str(one["key"]) for one in _streams(tx).find(where, {"_id": 0, "key": 1}, session=session_of(tx)))
 
-    def _heads(self, tx: Transaction, migration: str, places: Sequence[str], *, lock: bool) -> Iterable[Head]:
+    def _heads(self, tx: Transaction, migration: str, places: Sequence[str], lock: Lock | None) -> Iterable[Head]:
         # No lock is needed: whoever goes on with a stream writes its document, and of two that do so the second conflicts.
         where = {"migration": migration, "key": {"$in": list(places)}}
-        return [_head(document) for document in _streams(tx).find(where, session=session_of(tx))]
+        found = [_head(document) for document in _streams(tx).find(where, session=session_of(tx))]
+        if lock == "hold" and found:
+            # Nor does reading keep anybody from writing: this is written so that whoever goes on with the stream conflicts.
+            _streams(tx).update_many(
+                {"_id": {"$in": [head.id for head in found]}}, {"$inc": {"holds": 1}}, session=session_of(tx)
+            )
+        return found
 
     def _page(
         self,

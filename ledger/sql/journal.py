@@ -14,7 +14,7 @@ from backtrail.image import Shape
 from backtrail.stores.base import Transaction
 from ledger.entry import Head, Placed, Recall
 from ledger.event import Event
-from ledger.journal import Journal, chunks, load_shape, to_json
+from ledger.journal import Journal, Lock, chunks, load_shape, to_json
 from ledger.keyring import Keyring
 from ledger.sql.tables import ledger_tables
 
@@ -91,11 +91,13 @@ class SqlJournal(Journal):
         query = sa.select(streams.c.key).where(streams.c.migration == migration, self._among(streams.c.key, places))
         return list(tx.connection.scalars(query if states is None else query.where(streams.c.state.in_(states))))
 
-    def _heads(self, tx: Transaction, migration: str, places: Sequence[str], *, lock: bool) -> Iterable[Head]:
+    def _heads(self, tx: Transaction, migration: str, places: Sequence[str], lock: Lock | None) -> Iterable[Head]:
         streams = self.tables.streams
         query = self._streams.where(streams.c.migration == migration, self._among(streams.c.key, places))
         query = query.order_by(streams.c.id)
-        return [_head(row) for row in tx.connection.execute(query.with_for_update() if lock else query).all()]
+        if lock is not None:
+            query = query.with_for_update(read=lock == "hold")
+        return [_head(row) for row in tx.connection.execute(query).all()]
 
     def _among(self, column: sa.ColumnElement[str], texts: Sequence[str]) -> sa.ColumnElement[bool]:
         """That the column is one of the texts, which travel as one parameter: to write out and read hundreds takes longer than to find them."""
