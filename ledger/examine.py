@@ -116,6 +116,14 @@ def examine(scope: Scope, tx: Transaction, heads: Sequence[Head]) -> Findings:
     return findings
 
 
+def examine_expansion(scope: Scope, tx: Transaction, heads: Sequence[Head]) -> Findings:
+    """What is wrong with those streams, which say what `expand` did: they are of no entity, and nobody's."""
+    findings = Findings()
+    for part in in_portions(lambda some: Examination(scope, tx).of_expansion(some), heads):
+        findings.add(part)
+    return findings
+
+
 class Examination:
     """One portion of streams under verification."""
 
@@ -138,6 +146,13 @@ class Examination:
         self._accounting(migrated)
         return self.findings
 
+    def of_expansion(self, heads: Sequence[Head]) -> Findings:
+        """What is wrong with those streams of `expand`."""
+        for head, _ in self._sound(heads):
+            if head.subject is not None:
+                self.findings["ledger"].problem(f"{head.label}: its row says that it is a person's")
+        return self.findings
+
     # -- the ledger -----------------------------------------------------------------------------------------------
 
     def _sound(self, heads: Sequence[Head]) -> Iterator[tuple[Head, list[Event]]]:
@@ -147,7 +162,7 @@ class Examination:
             finding.checked += len(events)
             wrong = flaw(head, events)
             if wrong is not None:
-                finding.problem(f"{head.key}: {wrong}")
+                finding.problem(f"{head.label}: {wrong}")
             elif head.erased:
                 finding.sum({"erased": 1})
             else:
@@ -161,7 +176,7 @@ class Examination:
             if wrong is None:
                 sound.append(head)
             else:
-                self.findings["ledger"].problem(f"{head.key}: its row holds a value of another type as {wrong}")
+                self.findings["ledger"].problem(f"{head.label}: its row holds a value of another type as {wrong}")
         return sound
 
     def _events(self, heads: Sequence[Head]) -> list[tuple[Head, list[Event]]]:
@@ -171,7 +186,7 @@ class Examination:
             events = self.ledger.journal.events(self.tx, [head.id or 0 for head in heads])
         except self.ledger.journal.unreadable:
             if len(heads) == 1:
-                self.findings["ledger"].problem(f"{heads[0].key}: its events cannot even be read")
+                self.findings["ledger"].problem(f"{heads[0].label}: its events cannot even be read")
                 return []
             return [pair for head in heads for pair in self._events([head])]
         return [(head, events[head.id or 0]) for head in heads]

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from ledger.entry import Head
 from ledger.event import ERASED, KEPT, OPEN, Event, digest
 
+BEGUN = {"expand": "expanding", "expand --undo": "retracting"}
+"""The states of a job of `expand` that has begun and not ended, as on MongoDB one can be found."""
+
 
 def flaw(head: Head, events: Sequence[Event]) -> str | None:
     """What is wrong with the stream, or None: an event changed, missing, moved or cut off, or a row that says something else."""
@@ -72,13 +75,17 @@ def _unreadable(head: Head, events: Sequence[Event]) -> str | None:
 def folded_state(events: Sequence[Event]) -> tuple[str, bool]:
     """The state and the failed mark that a stream's events add up to."""
     state, failed = "", False
+    begun: Event | None = None
     for event in events:
         if event.erased:
             continue
-        if event.kind == ERASED:
+        if event.kind == "begin":
+            begun = event
+        elif event.kind == ERASED:
             state, failed = str(event.facts.get("state")), event.facts.get("failed") is True
         elif event.kind == "end":
-            state, failed = str(event.facts.get("state")), False
+            state, failed, begun = str(event.facts.get("state")), False, None
         elif event.kind == "failed":
-            state, failed = state or "failed", True
-    return state, failed
+            state, failed, begun = state or "failed", True, None
+    # Only what has not ended is asked for its facts: to read them at every begin would take as long as all the rest.
+    return state if begun is None else BEGUN.get(str(begun.facts.get("job")), state), failed
