@@ -236,6 +236,30 @@ def test_what_is_left_of_texts() -> None:
     assert without(None, [ZOE]) is None
 
 
+def test_a_name_that_is_also_a_word_of_ours_changes_no_list(anywhere: Engine) -> None:
+    """Somebody is called like an option, a value of one and part of a parameter's name: nothing is renamed, and the next person is erased whole."""
+    engine = anywhere
+    for number, name in enumerate(("subject", "guide", "streams", "paused"), 4):
+        engine.add("people", (number, name, "Somebody", "red"))
+    cls = moving(engine, "team", "mail", subject="mail")
+    params = {"guide": "ask guide, or streams", "lists": {"streams": [1, "guide"]}}
+    assert engine.migrate(cls, params=params)["migrated"] == 7
+    with engine.store.transaction() as tx:
+        campaign = engine.ledger.campaigns.find(tx, "c1")
+        engine.ledger.campaigns.record_move(tx, campaign, moved("paused", 1, "guide was paused", "", None))
+        before = engine.ledger.campaigns.find(tx, "c1")
+    for name in ("subject", "guide", "streams", "paused"):
+        erased(engine, name)
+    with engine.store.transaction(write=False) as tx:
+        after = engine.ledger.campaigns.find(tx, "c1")
+    (move,) = before.options["moves"]
+    assert after.options == before.options | {"moves": [move | {"reason": "(erased) was (erased)"}]}
+    assert after.params == {"guide": "ask (erased), or (erased)", "lists": {"(erased)": [1, "(erased)"]}}
+    assert verified(engine, cls)["problems"] == {}
+    erased(engine, ZOE)
+    assert readable(ZOE, rows(engine)) == []
+
+
 @pytest.mark.parametrize("state", ["rolled_back", "failed", "vanished"])
 def test_whatever_state_an_entity_is_in_it_keeps_it(engine: Engine, state: str) -> None:
     """A later campaign skips it; whoever names it is told that it was erased."""
