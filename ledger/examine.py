@@ -17,7 +17,7 @@ from backtrail.keys import KeyType, parse_key
 from backtrail.migration import Migration
 from backtrail.recall import RecallNeeded
 from backtrail.stores.base import Rowsets, Transaction
-from ledger.campaigns import Campaign
+from ledger.campaigns import Campaign, Unreadable
 from ledger.entry import Head
 from ledger.event import Event
 from ledger.finding import Findings
@@ -63,6 +63,7 @@ class Scope:
         tables = {*found.cls.writes, *(rows.table for rows in found.cls.reads)}
         self.tables = {name: ledger.store.columns(name) for name in tables}
         self._campaigns: dict[int, Campaign | None] = {}
+        self._unreadable: set[int] = set()
         self._migrations: dict[int, Migration] = {}
 
     def chosen(self, keys: Sequence[str]) -> list[str]:
@@ -76,9 +77,19 @@ class Scope:
         return [head for head in heads if chosen is None or not isinstance(head.key, str) or chosen(head.key)]
 
     def campaign(self, tx: Transaction, number: int) -> Campaign | None:
-        """The campaign of that number, or None."""
+        """The campaign of that number, or None.
+
+        Raises:
+            Unreadable: it cannot be read.
+        """
+        if number in self._unreadable:
+            raise Unreadable(f"c{number} cannot be read")
         if number not in self._campaigns:
-            self._campaigns[number] = self.ledger.campaigns.get(tx, number)
+            try:
+                self._campaigns[number] = self.ledger.campaigns.get(tx, number)
+            except Unreadable:
+                self._unreadable.add(number)
+                return self.campaign(tx, number)
         return self._campaigns[number]
 
     def migration(self, campaign: Campaign | None) -> Migration:
@@ -194,7 +205,10 @@ class Examination:
     def _named(self, subject: Subject) -> bool:
         """Whether the entity's campaign and key are known, and it is the person's whose it should be."""
         head, begun = subject.head, subject.standing.begun
-        subject.campaign = self.scope.campaign(self.tx, begun.campaign if begun else head.campaign)
+        try:
+            subject.campaign = self.scope.campaign(self.tx, begun.campaign if begun else head.campaign)
+        except Unreadable:
+            return False  # the campaign itself is named, once
         try:
             subject.key = parse_key(head.key, subject.campaign.key_types if subject.campaign else self.scope.types)
             person = subject_of(self.cls, subject.key)

@@ -80,7 +80,9 @@ class Sealed:
                     self.finding.problem(f"{head.label}: {wrong}")
                     break  # what was sealed later cannot be right either
         self.finding.checked += len(leaves)
-        self._gone([leaf for leaf in leaves if leaf.stream not in heads], count=False)
+        unread = [leaf for leaf in leaves if leaf.stream not in heads]
+        self._gone([leaf for leaf in unread if leaf.stream not in migrations], count=False)
+        self._gone([leaf for leaf in unread if leaf.stream in migrations], "its row cannot be read", count=False)
         return len(leaves)
 
     def _chosen(self, leaves: Sequence[Leaf]) -> list[Leaf]:
@@ -88,12 +90,12 @@ class Sealed:
             return list(leaves)
         return [leaf for leaf in leaves if leaf.migration in (self.migration, expansion_of(self.migration))]
 
-    def _gone(self, leaves: Sequence[Leaf], *, count: bool = True) -> None:
-        """Says what streams have no row any more: by their last leaves, since nothing else knows of them."""
+    def _gone(self, leaves: Sequence[Leaf], why: str = "the stream is gone", *, count: bool = True) -> None:
+        """Says what streams have no row any more, or none that can be read: by their last leaves, since nothing else knows of them."""
         self.finding.checked += len(leaves) if count else 0
         for leaf in {leaf.stream: leaf for leaf in leaves}.values():
             self.finding.problem(
-                f"(stream {leaf.stream} of {leaf.migration}): version {leaf.version} was sealed (leaf {leaf.number}), and the stream is gone"
+                f"(stream {leaf.stream} of {leaf.migration}): version {leaf.version} was sealed (leaf {leaf.number}), and {why}"
             )
 
     # -- the leaves -----------------------------------------------------------------------------------------------

@@ -165,7 +165,7 @@ class Sealer:
         journal = self.ledger.journal
         heads = heads_in(journal, tx, {number: one.migration for number, one in changed.items()})
         new: list[Leaf] = []
-        refused = [f"{one.key or one.migration}: its row cannot be read" for one in changed.values() if one.stream not in heads]
+        refused = [f"{one.label}: its row cannot be read" for one in changed.values() if one.stream not in heads]
         for head, events in with_events(journal, tx, list(heads.values())):
             wrong = unfit(head, events, changed[head.id or 0].leaf)
             if wrong is None and events:

@@ -29,7 +29,7 @@ class Sealing:
             key = unseal(ciphers[head.subject or ""], head.name or b"", head.migration.encode()).decode("utf-8", "surrogatepass")
         except (KeyError, ValueError):
             return head._replace(misplaced=True)
-        return head._replace(key=key, misplaced=self.keyring.token(head.migration, key) != head.place)
+        return head._replace(key=key, misplaced=head.misplaced or self.keyring.token(head.migration, key) != head.place)
 
     def ciphers(self, tx: Transaction, heads: Sequence[Head]) -> dict[str, AESGCM]:
         """What seals what is appended; nothing where the ledger is not encrypted."""

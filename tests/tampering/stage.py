@@ -99,7 +99,7 @@ class Stage:
 
     def verify(self, *, sealed: bool = False) -> dict[str, list[str]]:
         """The examples of each check, from a verifier that knows nothing of the one before; with `sealed`, against the checkpoint too."""
-        ledger = Ledger(self.engine.store)
+        ledger = Ledger(self.engine.store, self.engine.ledger.keyring.masters)
         document = Verifier(ledger, self.found).run()
         examples = {one["name"]: one["examples"] for one in document["checks"]}
         if sealed:
