@@ -246,7 +246,9 @@ class Erasure:
             origin=origin(head.secret, head.key),
         )
         journal.forget(tx, [left])
-        fact = Fact(ERASED, to_json({"state": left.state, "failed": left.failed, **facts}))
+        # Nothing else says any more which tokens are the stream's own.
+        tokens = {"key": left.place, "subject": left.subject}
+        fact = Fact(ERASED, to_json({"state": left.state, "failed": left.failed, **tokens, **facts}))
         # In the name of the stream's last campaign: an erasure is no job, and changes nothing about whose turn it is.
         journal.append(tx, left.campaign, milliseconds(tx), [Entry(left, left.state, [fact], failed=left.failed)])
         self.done.streams += 1

@@ -59,9 +59,8 @@ def _unreadable(head: Head, events: Sequence[Event]) -> str | None:
     """What is wrong with the events that nobody can read: all of them belong before the event that says that they were erased."""
     if not head.erased and not any(event.erased or event.kind == ERASED for event in events):
         return None
-    last = max(
-        (event.version for event in events if event.kind == ERASED and event.body[0] == OPEN and not event.erased), default=0
-    )
+    erasures = [event for event in events if event.kind == ERASED and event.body[0] == OPEN and not event.erased]
+    last = erasures[-1].version if erasures else 0
     if head.erased != bool(last):
         return "its row says that it was erased, and its events do not" if head.erased else "its row has a key that was erased"
     for event in events:
@@ -69,6 +68,11 @@ def _unreadable(head: Head, events: Sequence[Event]) -> str | None:
             return f"version {event.version} ({event.kind}) cannot be read, and nobody recorded an erasure"
         if not event.erased and event.version < last:
             return f"version {event.version} ({event.kind}) was to be erased, and can be read"
+    # Erasures of older versions do not say them.
+    said = erasures[-1].facts if erasures else {}
+    for name, found in (("key", head.place), ("subject", head.subject)):
+        if name in said and said[name] != found:
+            return f"its row says another {name} than the event of its erasure"
     return None
 
 

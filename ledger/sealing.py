@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from backtrail.image import Ref
 from backtrail.stores.base import Transaction
 from ledger.entry import Fact, Head
-from ledger.event import SEALED, Content, Event, genesis, origin, pack, ref_number, unpack
+from ledger.event import REDACTED, SEALED, Content, Event, genesis, origin, pack, ref_number, unpack
 from ledger.keyring import Keyring, seal, unseal
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+
+_REDACTED = bytes([REDACTED])
 
 
 class Sealing:
@@ -94,7 +97,8 @@ class Sealing:
         try:
             key, event.before, event.after, event.data = unpack(body)
         except (ValueError, TypeError):
-            event.erased = True
+            # What was redacted is found by no row any more.
+            event.erased, event.misplaced = True, body[:1] == _REDACTED and event.index is not None
             return
         event.ref = None if event.shape is None or key is None else Ref(event.shape.table, key)
         if event.before is not None or event.index is not None:

@@ -489,6 +489,30 @@ def _without(*names: str) -> dict[str, None]:
     return dict.fromkeys(names)
 
 
+def test_what_an_erasure_left_of_the_person_cannot_be_changed_unseen(anywhere: Engine) -> None:
+    """The tokens in the stream's row stand in the erasure's own event; a redacted event is found by no row."""
+    engine, cls = anywhere, moving(anywhere, "team", "mail", subject="mail")
+    engine.migrate(cls)
+    erased(engine, ZOE)
+    (gone,) = [head for head in _heads(engine, cls.name) if head.erased]
+    raw = Raw(engine)
+    before = raw.rows("streams")
+    for column, said in (("key", "key"), ("subject", "subject")):
+        change = {column: "~" + "A" * 22}
+        raw.edit("streams", lambda rows, change=change: [row | change if row[raw.id] == gone.id else row for row in rows])  # type: ignore[misc]
+        problems = verified(engine, cls)["problems"]["ledger"]
+        assert problems[0].endswith(f"its row says another {said} than the event of its erasure")
+        raw.put("streams", before)
+    assert verified(engine, cls) == {"problems": {}, "erased": 1}
+    if engine.settings.master_key_file is None:
+        raw.edit(
+            "events", lambda rows: [row | {"ref": 7} if (row["stream"], row["version"]) == (gone.id, 2) else row for row in rows]
+        )
+        (problem,) = verified(engine, cls)["problems"]["ledger"]
+        assert "version 2 (" in problem
+        assert problem.endswith("is not what was appended")
+
+
 def test_an_event_that_somebody_redacted_is_named(engine: Engine) -> None:
     """The triggers let a redaction pass; that nobody recorded an erasure tells it from one."""
     cls = moving(engine)
