@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from backtrail.errors import UnknownName, UsageError
+from backtrail.errors import Tampered, UnknownName, UsageError
 from backtrail.stores.base import Transaction
 from ledger.keyring import Keyring
 from ledger.progress import Progress, Sum, Tally, progress_of
@@ -115,8 +116,42 @@ class Batch:
     """How many jobs it has, also where its keys were not read."""
 
 
+class Unreadable(Tampered):
+    """A campaign or a batch holds what none ever held."""
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """What cannot be read of it leaves as Unreadable."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise Unreadable(f"{what} cannot be read: somebody changed it, and `backtrail verify` says more") from error
+
+
+def demand_texts(values: Any) -> list[str]:
+    """The list of texts that was read.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(values, (list, tuple)) or not all(isinstance(value, str) for value in values):
+        raise TypeError("no list of texts")
+    return list(values)
+
+
+def demand_objects(*values: Any) -> None:
+    """Nothing, where all of them are JSON objects.
+
+    Raises:
+        TypeError: one is not.
+    """
+    if not all(isinstance(value, dict) for value in values):
+        raise TypeError("no object")
+
+
 class Campaigns(ABC):
-    """The campaigns of a ledger, and their batches."""
+    """The campaigns of a ledger, and their batches. Whatever reads a row that nobody can read raises Unreadable."""
 
     def __init__(self, keyring: Keyring) -> None:
         self.keyring = keyring
@@ -128,6 +163,18 @@ class Campaigns(ABC):
     @abstractmethod
     def get(self, tx: Transaction, number: int) -> Campaign | None:
         """The campaign of that id, or None."""
+
+    @abstractmethod
+    def ids(self, tx: Transaction) -> list[int]:
+        """The ids of all campaigns, in their order, also of those that cannot be read."""
+
+    def all_readable(self, tx: Transaction, migration: str) -> list[Campaign]:
+        """Those of the migration's campaigns that can be read, in the order in which they were opened."""
+        found = []
+        for number in self.ids(tx):
+            with suppress(Unreadable):
+                found.append(self.get(tx, number))
+        return [one for one in found if one is not None and one.migration == migration]
 
     def find(self, tx: Transaction, name: str) -> Campaign:
         """The campaign that people call so, `c12` or `12`.
@@ -261,6 +308,10 @@ class Campaigns(ABC):
     @abstractmethod
     def keys_of(self, tx: Transaction, campaign: int, after: int, limit: int) -> list[Batch]:
         """The campaign's batches after a number, with their keys."""
+
+    @abstractmethod
+    def numbers(self, tx: Transaction, campaign: int, after: int, limit: int) -> list[int]:
+        """The numbers of the campaign's batches after a number, also of those that cannot be read; what is no number is left out."""
 
     def progress(self, tx: Transaction, campaigns: Sequence[int]) -> dict[int, Progress]:
         """How far each of the campaigns is."""

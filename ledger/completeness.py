@@ -9,7 +9,7 @@ from backtrail.errors import BacktrailError, Retry
 from backtrail.keys import key_text
 from backtrail.migration import Invariant
 from backtrail.stores.base import Transaction
-from ledger.campaigns import Campaign
+from ledger.campaigns import Batch, Campaign, Unreadable
 from ledger.examine import Scope
 from ledger.finding import EXAMPLES, Findings
 from ledger.streams import heads_of
@@ -65,22 +65,51 @@ def lost(scope: Scope) -> Findings:
     findings = Findings()
     finding, ledger = findings["ledger"], scope.ledger
     with ledger.store.transaction(write=False) as tx:
-        for campaign in ledger.campaigns.all(tx, migration=scope.cls.name):
+        for number in ledger.campaigns.ids(tx):
+            try:
+                campaign = ledger.campaigns.get(tx, number)
+            except Unreadable:
+                # Of which migration it is cannot be read either.
+                finding.problem(f"c{number}: its row cannot be read, nor can anybody say how it decided")
+                continue
             # A migrate campaign leaves a stream for every entity of a batch that is done.
-            if campaign.kind == "migrate":
-                for key in _without_stream(scope, tx, campaign):
-                    finding.problem(f"{key}: {campaign.name} has done it, and its stream is gone")
+            if campaign is not None and (campaign.migration, campaign.kind) == (scope.cls.name, "migrate"):
+                for problem in _without_stream(scope, tx, campaign):
+                    finding.problem(problem)
         for example in _strays(scope, tx):
             finding.problem(example)
     return findings
 
 
 def _without_stream(scope: Scope, tx: Transaction, campaign: Campaign) -> Iterator[str]:
+    """What is to be said of the campaign's batches."""
     after = 0
-    while batches := scope.ledger.campaigns.keys_of(tx, campaign.id, after, BATCHES):
-        after = batches[-1].number
+    while numbers := scope.ledger.campaigns.numbers(tx, campaign.id, after, BATCHES):
+        after = numbers[-1]
+        batches, unreadable = _batches(scope, tx, campaign, numbers)
+        yield from (f"batch {number} of {campaign.name}: it cannot be read" for number in unreadable)
         keys = scope.chosen([key for batch in batches if batch.state == "done" for key in batch.keys])
-        yield from (key for key, state in _others(scope, tx, keys) if state == NOT_MIGRATED)
+        gone = (key for key, state in _others(scope, tx, keys) if state == NOT_MIGRATED)
+        yield from (f"{key}: {campaign.name} has done it, and its stream is gone" for key in gone)
+
+
+def _batches(scope: Scope, tx: Transaction, campaign: Campaign, numbers: Sequence[int]) -> tuple[list[Batch], list[int]]:
+    """The batches of these numbers, and the numbers of those that cannot be read."""
+    campaigns = scope.ledger.campaigns
+    try:
+        return campaigns.keys_of(tx, campaign.id, numbers[0] - 1, len(numbers)), []
+    except Unreadable:
+        pass
+    batches: list[Batch] = []
+    unreadable: list[int] = []
+    for number in numbers:
+        try:
+            batch = campaigns.peek(tx, campaign.id, number)
+        except Unreadable:
+            unreadable.append(number)
+        else:
+            batches += [] if batch is None else [batch]
+    return batches, unreadable
 
 
 def _others(scope: Scope, tx: Transaction, keys: Sequence[str], states: Sequence[str] | None = None) -> Iterator[tuple[str, str]]:

@@ -34,6 +34,11 @@ class Head(NamedTuple):
     """Whether it stands under another key than its own."""
 
     @property
+    def label(self) -> str:
+        """What messages call it: the entity's key, or the stream's own name where it is no entity's, as that of `expand`."""
+        return self.key or self.migration
+
+    @property
     def erased(self) -> bool:
         """Whether the entity's data was made unreadable."""
         return self.origin is not None

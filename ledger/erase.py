@@ -171,8 +171,9 @@ class Erasure:
             return
         left = replace(
             campaign,
-            options=without(campaign.options, names),
-            params=without(campaign.params, names),
+            options=_told_without(campaign.options, names),
+            # A parameter's own name is the code's, whoever is called so.
+            params={name: without(value, names) for name, value in campaign.params.items()},
             # Where the feeder ended is of use to nobody any more.
             cursor={},
             reason=without(campaign.reason, names),
@@ -245,7 +246,9 @@ class Erasure:
             origin=origin(head.secret, head.key),
         )
         journal.forget(tx, [left])
-        fact = Fact(ERASED, to_json({"state": left.state, "failed": left.failed, **facts}))
+        # Nothing else says any more which tokens are the stream's own.
+        tokens = {"key": left.place, "subject": left.subject}
+        fact = Fact(ERASED, to_json({"state": left.state, "failed": left.failed, **tokens, **facts}))
         # In the name of the stream's last campaign: an erasure is no job, and changes nothing about whose turn it is.
         journal.append(tx, left.campaign, milliseconds(tx), [Entry(left, left.state, [fact], failed=left.failed)])
         self.done.streams += 1
@@ -258,6 +261,12 @@ class Erasure:
             return head
         last = events[-1]
         return head._replace(state=state, failed=failed, campaign=last.campaign, version=max(head.version, last.version))
+
+
+def _told_without(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The options with none of the names in what people said when they paused the campaign or let it go on; all else in them is our own words."""
+    moves = [move | {"reason": without(move.get("reason"), names)} for move in options.get("moves", ())]
+    return options | ({"moves": moves} if moves else {})
 
 
 def without(value: Any, names: Sequence[str]) -> Any:

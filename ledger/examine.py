@@ -17,7 +17,7 @@ from backtrail.keys import KeyType, parse_key
 from backtrail.migration import Migration
 from backtrail.recall import RecallNeeded
 from backtrail.stores.base import Rowsets, Transaction
-from ledger.campaigns import Campaign
+from ledger.campaigns import Campaign, Unreadable
 from ledger.entry import Head
 from ledger.event import Event
 from ledger.finding import Findings
@@ -63,6 +63,7 @@ class Scope:
         tables = {*found.cls.writes, *(rows.table for rows in found.cls.reads)}
         self.tables = {name: ledger.store.columns(name) for name in tables}
         self._campaigns: dict[int, Campaign | None] = {}
+        self._unreadable: set[int] = set()
         self._migrations: dict[int, Migration] = {}
 
     def chosen(self, keys: Sequence[str]) -> list[str]:
@@ -76,9 +77,19 @@ class Scope:
         return [head for head in heads if chosen is None or not isinstance(head.key, str) or chosen(head.key)]
 
     def campaign(self, tx: Transaction, number: int) -> Campaign | None:
-        """The campaign of that number, or None."""
+        """The campaign of that number, or None.
+
+        Raises:
+            Unreadable: it cannot be read.
+        """
+        if number in self._unreadable:
+            raise Unreadable(f"c{number} cannot be read")
         if number not in self._campaigns:
-            self._campaigns[number] = self.ledger.campaigns.get(tx, number)
+            try:
+                self._campaigns[number] = self.ledger.campaigns.get(tx, number)
+            except Unreadable:
+                self._unreadable.add(number)
+                return self.campaign(tx, number)
         return self._campaigns[number]
 
     def migration(self, campaign: Campaign | None) -> Migration:
@@ -116,6 +127,14 @@ def examine(scope: Scope, tx: Transaction, heads: Sequence[Head]) -> Findings:
     return findings
 
 
+def examine_expansion(scope: Scope, tx: Transaction, heads: Sequence[Head]) -> Findings:
+    """What is wrong with those streams, which say what `expand` did: they are of no entity, and nobody's."""
+    findings = Findings()
+    for part in in_portions(lambda some: Examination(scope, tx).of_expansion(some), heads):
+        findings.add(part)
+    return findings
+
+
 class Examination:
     """One portion of streams under verification."""
 
@@ -138,6 +157,13 @@ class Examination:
         self._accounting(migrated)
         return self.findings
 
+    def of_expansion(self, heads: Sequence[Head]) -> Findings:
+        """What is wrong with those streams of `expand`."""
+        for head, _ in self._sound(heads):
+            if head.subject is not None:
+                self.findings["ledger"].problem(f"{head.label}: its row says that it is a person's")
+        return self.findings
+
     # -- the ledger -----------------------------------------------------------------------------------------------
 
     def _sound(self, heads: Sequence[Head]) -> Iterator[tuple[Head, list[Event]]]:
@@ -147,7 +173,7 @@ class Examination:
             finding.checked += len(events)
             wrong = flaw(head, events)
             if wrong is not None:
-                finding.problem(f"{head.key}: {wrong}")
+                finding.problem(f"{head.label}: {wrong}")
             elif head.erased:
                 finding.sum({"erased": 1})
             else:
@@ -161,7 +187,7 @@ class Examination:
             if wrong is None:
                 sound.append(head)
             else:
-                self.findings["ledger"].problem(f"{head.key}: its row holds a value of another type as {wrong}")
+                self.findings["ledger"].problem(f"{head.label}: its row holds a value of another type as {wrong}")
         return sound
 
     def _events(self, heads: Sequence[Head]) -> list[tuple[Head, list[Event]]]:
@@ -171,7 +197,7 @@ class Examination:
             events = self.ledger.journal.events(self.tx, [head.id or 0 for head in heads])
         except self.ledger.journal.unreadable:
             if len(heads) == 1:
-                self.findings["ledger"].problem(f"{heads[0].key}: its events cannot even be read")
+                self.findings["ledger"].problem(f"{heads[0].label}: its events cannot even be read")
                 return []
             return [pair for head in heads for pair in self._events([head])]
         return [(head, events[head.id or 0]) for head in heads]
@@ -179,7 +205,10 @@ class Examination:
     def _named(self, subject: Subject) -> bool:
         """Whether the entity's campaign and key are known, and it is the person's whose it should be."""
         head, begun = subject.head, subject.standing.begun
-        subject.campaign = self.scope.campaign(self.tx, begun.campaign if begun else head.campaign)
+        try:
+            subject.campaign = self.scope.campaign(self.tx, begun.campaign if begun else head.campaign)
+        except Unreadable:
+            return False  # the campaign itself is named, once
         try:
             subject.key = parse_key(head.key, subject.campaign.key_types if subject.campaign else self.scope.types)
             person = subject_of(self.cls, subject.key)

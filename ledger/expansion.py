@@ -7,15 +7,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from backtrail.errors import UsageError
+from backtrail.errors import Tampered, UsageError
 from backtrail.migration import Migration
 from backtrail.schema.step import Step
 from backtrail.stores.base import Transaction
 from ledger.campaigns import UNFINISHED
 from ledger.entry import Entry, Fact, Head
 from ledger.event import Event
+from ledger.integrity import flaw
 from ledger.ledger import Ledger
 from ledger.presence import milliseconds
+from ledger.streams import expansion_of, heads_of, of_other_type
+from ledger.walk import with_events
 
 
 class Expansion(ABC):
@@ -23,7 +26,7 @@ class Expansion(ABC):
 
     def __init__(self, ledger: Ledger, migration: Migration) -> None:
         self.ledger, self.migration = ledger, migration
-        self.stream = f"expand:{migration.name}"
+        self.stream = expansion_of(migration.name)
 
     @abstractmethod
     def expand(self, *, by: str, reason: str | None) -> list[Step]:
@@ -31,6 +34,7 @@ class Expansion(ABC):
 
         Raises:
             UsageError: the database refused a step, or `expand` is no longer what was done; nothing was changed.
+            Tampered: what the ledger says of earlier steps is not what was appended.
         """
 
     @abstractmethod
@@ -38,7 +42,19 @@ class Expansion(ABC):
         """The steps that were taken back, newest first: exactly what `expand` added.
 
         Raises:
-            UsageError: rows that `expand` did not insert are in what would go, entities are still migrated, or a campaign is not over.
+            UsageError: rows that `expand` did not insert are in what would go, entities are still migrated, a campaign is not over, or a
+                step would be taken back by what the migration's code does not say.
+            Tampered: what the ledger says of the steps is not what was appended.
+        """
+
+    @abstractmethod
+    def demand_declared(self, tx: Transaction, steps: Sequence[Step]) -> None:
+        """Nothing, where the code's own `expand` says by what each of the steps that run a text of their own is taken back.
+
+        Whoever may append to the ledger can append such a step; it would be the owner who runs it.
+
+        Raises:
+            UsageError: it does not, of one that is named.
         """
 
     @abstractmethod
@@ -49,16 +65,21 @@ class Expansion(ABC):
         """The steps that `retract` would take back now, newest first.
 
         Raises:
-            UsageError: entities are still migrated, or a campaign is not over.
+            UsageError, Tampered: as `retract` says.
         """
         with self.ledger.store.transaction(write=False) as tx:
             _, done = self.steps(tx)
             if done:
                 self.demand_unused(tx)
+                self.demand_declared(tx, done)
         return list(reversed(done))
 
     def steps(self, tx: Transaction) -> tuple[Head, list[Step]]:
-        """The head of the stream and the steps that stand, in their order."""
+        """The head of the stream and the steps that stand, in their order.
+
+        Raises:
+            Tampered: they are not what was appended.
+        """
         head, events = self.events(tx)
         found: list[Step] = []
         for event in events:
@@ -69,12 +90,32 @@ class Expansion(ABC):
         return head, found
 
     def events(self, tx: Transaction) -> tuple[Head, Sequence[Event]]:
-        """The head of the stream, and its events."""
+        """The head of the stream, and its events.
+
+        Raises:
+            Tampered: they are not what was appended.
+        """
         nothing = Head(self.stream, "")
         if not self.ledger.exists(tx):
             return nothing, ()
-        head = self.ledger.journal.heads(tx, self.stream, [""], lock=False).get("") or nothing
-        return head, self.ledger.journal.events(tx, [head.id])[head.id] if head.id is not None else ()
+        heads, unreadable = heads_of(self.ledger.journal, tx, self.stream, [""])
+        if unreadable:
+            raise self._tampered("its row cannot even be read")
+        if not heads:
+            return nothing, ()
+        ((head, events),) = with_events(self.ledger.journal, tx, list(heads.values()))
+        if events is None:
+            raise self._tampered("its events cannot even be read")
+        other = of_other_type(head)
+        wrong = flaw(head, events) if other is None else f"its row holds a value of another type as {other}"
+        if wrong is not None:
+            raise self._tampered(wrong)
+        return head, events
+
+    def _tampered(self, wrong: str) -> Tampered:
+        return Tampered(
+            f"{self.stream}: {wrong}: what expand did is not what the ledger says; see `backtrail verify {self.migration.name}`"
+        )
 
     def demand_unused(self, tx: Transaction) -> None:
         """Nothing, where nobody stands on what would be taken back."""
@@ -89,6 +130,14 @@ class Expansion(ABC):
     def append(self, tx: Transaction, head: Head, state: str, facts: Sequence[Fact]) -> None:
         """Nothing; the facts stand in the stream, which is in that state."""
         self.ledger.journal.append(tx, 0, milliseconds(tx), [Entry(head, state, list(facts))])
+
+
+def undeclared(number: int, step: Step) -> UsageError:
+    """The refusal of a step that runs a text which the migration's code does not say; numbers count from 1."""
+    return UsageError(
+        f"step {number}, {step}, runs what the migration's expand does not say: give the code with which it was expanded;"
+        " if nobody changed that, somebody else wrote the step"
+    )
 
 
 def begin(job: str, by: str, reason: str | None) -> Fact:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from ledger.entry import Head
 from ledger.event import ERASED, KEPT, OPEN, Event, digest
 
+BEGUN = {"expand": "expanding", "expand --undo": "retracting"}
+"""The states of a job of `expand` that has begun and not ended, as on MongoDB one can be found."""
+
 
 def flaw(head: Head, events: Sequence[Event]) -> str | None:
     """What is wrong with the stream, or None: an event changed, missing, moved or cut off, or a row that says something else."""
@@ -56,9 +59,8 @@ def _unreadable(head: Head, events: Sequence[Event]) -> str | None:
     """What is wrong with the events that nobody can read: all of them belong before the event that says that they were erased."""
     if not head.erased and not any(event.erased or event.kind == ERASED for event in events):
         return None
-    last = max(
-        (event.version for event in events if event.kind == ERASED and event.body[0] == OPEN and not event.erased), default=0
-    )
+    erasures = [event for event in events if event.kind == ERASED and event.body[0] == OPEN and not event.erased]
+    last = erasures[-1].version if erasures else 0
     if head.erased != bool(last):
         return "its row says that it was erased, and its events do not" if head.erased else "its row has a key that was erased"
     for event in events:
@@ -66,19 +68,28 @@ def _unreadable(head: Head, events: Sequence[Event]) -> str | None:
             return f"version {event.version} ({event.kind}) cannot be read, and nobody recorded an erasure"
         if not event.erased and event.version < last:
             return f"version {event.version} ({event.kind}) was to be erased, and can be read"
+    # Erasures of older versions do not say them.
+    said = erasures[-1].facts if erasures else {}
+    for name, found in (("key", head.place), ("subject", head.subject)):
+        if name in said and said[name] != found:
+            return f"its row says another {name} than the event of its erasure"
     return None
 
 
 def folded_state(events: Sequence[Event]) -> tuple[str, bool]:
     """The state and the failed mark that a stream's events add up to."""
     state, failed = "", False
+    begun: Event | None = None
     for event in events:
         if event.erased:
             continue
-        if event.kind == ERASED:
+        if event.kind == "begin":
+            begun = event
+        elif event.kind == ERASED:
             state, failed = str(event.facts.get("state")), event.facts.get("failed") is True
         elif event.kind == "end":
-            state, failed = str(event.facts.get("state")), False
+            state, failed, begun = str(event.facts.get("state")), False, None
         elif event.kind == "failed":
-            state, failed = state or "failed", True
-    return state, failed
+            state, failed, begun = state or "failed", True, None
+    # Only what has not ended is asked for its facts: to read them at every begin would take as long as all the rest.
+    return state if begun is None else BEGUN.get(str(begun.facts.get("job")), state), failed

@@ -34,8 +34,13 @@ if TYPE_CHECKING:
 
 TOKEN = "~"  # noqa: S105 -- what a token begins with
 NONCE = 12
+KEY_BYTES = 32
 HIDDEN = "sealed"
 """The one member of a JSON object that stands for a value nobody may read."""
+
+
+class Damaged(UsageError):
+    """A wrapped key is not what was kept."""
 
 
 class Wrapped(NamedTuple):
@@ -231,10 +236,22 @@ class Keyring:
         return text if is_token(text) else self.token(migration, "", text)
 
     def ciphers(self, tx: Transaction, subjects: Iterable[str], *, write: bool = False) -> dict[str, AESGCM]:
-        """What seals and unseals, by subject; with `write` those that had no key have a new one, and none is destroyed meanwhile."""
+        """What seals and unseals, by subject; with `write` those that had no key have a new one, and none is destroyed meanwhile.
+
+        A key that somebody damaged is missing, as if it had been destroyed: the others can be read.
+
+        Raises:
+            Damaged: with `write` one is damaged; nothing should be sealed with another in its place.
+        """
         wanted = sorted(set(subjects))
         found = (self.vault.hold if write else self.vault.find)(tx, wanted) if wanted else {}
-        secrets = {subject: self._unwrap(wrapped, subject) for subject, wrapped in found.items()}
+        secrets: dict[str, bytes] = {}
+        for subject, wrapped in found.items():
+            try:
+                secrets[subject] = self._key(wrapped, subject)
+            except Damaged:
+                if write:
+                    raise
         if write:
             new = {subject: os.urandom(32) for subject in wanted if subject not in secrets}
             if new:
@@ -258,6 +275,13 @@ class Keyring:
     def _unwrap(self, wrapped: Wrapped, whose: str) -> bytes:
         return unwrap(self.masters, wrapped, whose)
 
+    def _key(self, wrapped: Wrapped, subject: str) -> bytes:
+        """The key of a subject, which is never kept open."""
+        secret = b"" if wrapped.master is None else self._unwrap(wrapped, subject)
+        if len(secret) != KEY_BYTES:
+            raise damaged(subject)
+        return secret
+
 
 @lru_cache(maxsize=8192)  # each is asked for several times while a batch is done
 def token(lookup: bytes, *parts: str) -> str:
@@ -280,12 +304,15 @@ def unwrap(masters: Sequence[Master], wrapped: Wrapped, whose: str) -> bytes:
             try:
                 return unseal(master.cipher, wrapped.secret, whose.encode())
             except ValueError:
-                raise LockedOut(
-                    f"the wrapped key of {whose} is not what was kept: put it back from a backup of the keys"
-                ) from None
+                raise damaged(whose) from None
     raise LockedOut(
         f"this ledger is encrypted, and the master key {wrapped.master} is not here: set BACKTRAIL_MASTER_KEY_FILE to the file that has it"
     )
+
+
+def damaged(whose: str) -> Damaged:
+    """The refusal of a wrapped key that cannot be unwrapped."""
+    return Damaged(f"the wrapped key of {whose} is not what was kept: put it back from a backup of the keys")
 
 
 def is_token(text: str) -> bool:
@@ -339,7 +366,7 @@ def unseal(with_: AESGCM, data: bytes, place: bytes = b"") -> bytes:
 
     try:
         return with_.decrypt(data[:NONCE], data[NONCE:], place)
-    except InvalidTag:
+    except (InvalidTag, TypeError):  # what is no bytes was put there by somebody
         raise ValueError("it is not what was sealed") from None
 
 

@@ -39,13 +39,21 @@ class Leaf(NamedTuple):
 
 
 class Unsealed(NamedTuple):
-    """A stream that does not stand where it was sealed last: by its row, `version`, and by its last leaf, if it has one."""
+    """A stream that does not stand where it was sealed last: by its row, `version`, and by its last leaf, if it has one.
+
+    A version of -1 is one that no row ever had.
+    """
 
     stream: int
     migration: str
     key: str
     version: int
     leaf: Leaf | None
+
+    @property
+    def label(self) -> str:
+        """What messages call it: by its key, its own name or its number."""
+        return self.key or self.migration or f"(stream {self.stream})"
 
     @property
     def events(self) -> int:
@@ -125,14 +133,29 @@ class Leaves(ABC):
 
     @abstractmethod
     def migrations(self, tx: Transaction, after: int, until: int) -> dict[int, str]:
-        """The migration of each stream that has a row, by its id, of those after one and up to another."""
+        """The migration of each stream that has a row, by its id, of those after one and up to another; empty where it is no text."""
+
+
+def unsealed_of(stream: int, migration: Any, key: Any, version: Any, leaf: Leaf | None) -> Unsealed:
+    """The stream that was read, whatever somebody has put into its row."""
+    number = int(version) if isinstance(version, int) and not isinstance(version, bool) else -1
+    return Unsealed(stream, text_of(migration), text_of(key), number, leaf)
+
+
+def text_of(value: Any) -> str:
+    """The text that was read, or its UTF-8; empty where it is neither."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return ""
+    return value if isinstance(value, str) else ""
 
 
 def leaf_of(number: Any, stream: Any, migration: Any, version: Any, head: Any) -> Leaf:
     """The leaf that was read; what somebody has put there that no leaf ever held becomes something that none ever held."""
     numbers = [int(one) if isinstance(one, int) and not isinstance(one, bool) else -1 for one in (number, stream, version)]
-    text = migration if isinstance(migration, str) else ""
-    return Leaf(numbers[0], numbers[1], text, numbers[2], bytes(head) if isinstance(head, bytes) else b"")
+    return Leaf(numbers[0], numbers[1], text_of(migration), numbers[2], bytes(head) if isinstance(head, bytes) else b"")
 
 
 def leaves_of(store: Store) -> Leaves:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from ledger import completeness
-from ledger.examine import PAGE, Scope, examine
+from ledger.examine import PAGE, Scope, examine, examine_expansion
 from ledger.finding import Findings
-from ledger.streams import rows_after
+from ledger.streams import FIRST, expansion_of, heads_of, rows_after
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -42,6 +42,24 @@ class Stretch:
                     if number <= self.until:
                         findings["ledger"].problem(f"(stream {number}): its row cannot even be read")
             after = rows.last
+        return findings
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """The stream of what the migration's `expand` did."""
+
+    def find(self, scope: Scope) -> Findings:
+        """What is wrong with it: `expand --undo` does what it says."""
+        findings, ledger, name = Findings(), scope.ledger, expansion_of(scope.cls.name)
+        with ledger.store.transaction(write=False) as tx:
+            rows = rows_after(ledger.journal, tx, name, FIRST, PAGE)
+            if rows is not None:
+                findings.add(examine_expansion(scope, tx, rows.heads))
+                for number in rows.unreadable:
+                    findings["ledger"].problem(f"(stream {number}): its row cannot even be read")
+            elif heads_of(ledger.journal, tx, name, [""])[1]:
+                findings["ledger"].problem(f"{name}: its row cannot even be read")
         return findings
 
 

@@ -11,6 +11,7 @@ from ledger.leaves import Leaf, Leaves
 from ledger.ledger import Ledger
 from ledger.merkle import Frontier
 from ledger.note import Forged, VerifierKey
+from ledger.streams import expansion_of
 from ledger.walk import heads_in, with_events
 
 NAME = "checkpoint"
@@ -30,7 +31,7 @@ class Sealed:
             leaves: its leaves.
             note: the checkpoint, from outside the database.
             key: whose signature it must have.
-            migration: whose streams are compared; None for all. The root is over all of them either way.
+            migration: whose streams are compared, that of its `expand` among them; None for all. The root is over all of them either way.
         """
         self.ledger, self.leaves, self.note, self.key, self.migration = ledger, leaves, note, key, migration
         self.finding = Finding(NAME)
@@ -76,21 +77,25 @@ class Sealed:
             for leaf in sealed[head.id or 0]:
                 wrong = "its events cannot even be read" if events is None else departure(head, events, leaf)
                 if wrong is not None:
-                    self.finding.problem(f"{head.key}: {wrong}")
+                    self.finding.problem(f"{head.label}: {wrong}")
                     break  # what was sealed later cannot be right either
         self.finding.checked += len(leaves)
-        self._gone([leaf for leaf in leaves if leaf.stream not in heads], count=False)
+        unread = [leaf for leaf in leaves if leaf.stream not in heads]
+        self._gone([leaf for leaf in unread if leaf.stream not in migrations], count=False)
+        self._gone([leaf for leaf in unread if leaf.stream in migrations], "its row cannot be read", count=False)
         return len(leaves)
 
     def _chosen(self, leaves: Sequence[Leaf]) -> list[Leaf]:
-        return [leaf for leaf in leaves if self.migration is None or leaf.migration == self.migration]
+        if self.migration is None:
+            return list(leaves)
+        return [leaf for leaf in leaves if leaf.migration in (self.migration, expansion_of(self.migration))]
 
-    def _gone(self, leaves: Sequence[Leaf], *, count: bool = True) -> None:
-        """Says what streams have no row any more: by their last leaves, since nothing else knows of them."""
+    def _gone(self, leaves: Sequence[Leaf], why: str = "the stream is gone", *, count: bool = True) -> None:
+        """Says what streams have no row any more, or none that can be read: by their last leaves, since nothing else knows of them."""
         self.finding.checked += len(leaves) if count else 0
         for leaf in {leaf.stream: leaf for leaf in leaves}.values():
             self.finding.problem(
-                f"(stream {leaf.stream} of {leaf.migration}): version {leaf.version} was sealed (leaf {leaf.number}), and the stream is gone"
+                f"(stream {leaf.stream} of {leaf.migration}): version {leaf.version} was sealed (leaf {leaf.number}), and {why}"
             )
 
     # -- the leaves -----------------------------------------------------------------------------------------------

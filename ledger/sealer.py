@@ -165,13 +165,13 @@ class Sealer:
         journal = self.ledger.journal
         heads = heads_in(journal, tx, {number: one.migration for number, one in changed.items()})
         new: list[Leaf] = []
-        refused = [f"{one.key}: its row cannot be read" for one in changed.values() if one.stream not in heads]
+        refused = [f"{one.label}: its row cannot be read" for one in changed.values() if one.stream not in heads]
         for head, events in with_events(journal, tx, list(heads.values())):
             wrong = unfit(head, events, changed[head.id or 0].leaf)
             if wrong is None and events:
                 new.append(Leaf(0, head.id or 0, head.migration, head.version, chain(head, events)[-1]))
             else:
-                refused.append(f"{head.key}: {wrong}")
+                refused.append(f"{head.label}: {wrong}")
         return new, refused
 
     def _add(self, tx: Transaction, new: Sequence[Leaf]) -> None:

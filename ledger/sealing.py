@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from backtrail.image import Ref
 from backtrail.stores.base import Transaction
 from ledger.entry import Fact, Head
-from ledger.event import SEALED, Content, Event, genesis, origin, pack, ref_number, unpack
+from ledger.event import REDACTED, SEALED, Content, Event, genesis, origin, pack, ref_number, unpack
 from ledger.keyring import Keyring, seal, unseal
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+
+_REDACTED = bytes([REDACTED])
 
 
 class Sealing:
@@ -29,7 +32,7 @@ class Sealing:
             key = unseal(ciphers[head.subject or ""], head.name or b"", head.migration.encode()).decode("utf-8", "surrogatepass")
         except (KeyError, ValueError):
             return head._replace(misplaced=True)
-        return head._replace(key=key, misplaced=self.keyring.token(head.migration, key) != head.place)
+        return head._replace(key=key, misplaced=head.misplaced or self.keyring.token(head.migration, key) != head.place)
 
     def ciphers(self, tx: Transaction, heads: Sequence[Head]) -> dict[str, AESGCM]:
         """What seals what is appended; nothing where the ledger is not encrypted."""
@@ -94,7 +97,8 @@ class Sealing:
         try:
             key, event.before, event.after, event.data = unpack(body)
         except (ValueError, TypeError):
-            event.erased = True
+            # What was redacted is found by no row any more.
+            event.erased, event.misplaced = True, body[:1] == _REDACTED and event.index is not None
             return
         event.ref = None if event.shape is None or key is None else Ref(event.shape.table, key)
         if event.before is not None or event.index is not None:

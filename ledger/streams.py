@@ -16,6 +16,11 @@ FIRST, LAST = -(2**63), 2**63 - 1
 """The ids that a database can hold. Ours are above 0, but not those of somebody who edits."""
 
 
+def expansion_of(migration: str) -> str:
+    """The name under which it is kept what the migration's `expand` did, as a stream with an empty key."""
+    return f"expand:{migration}"
+
+
 class Rows(NamedTuple):
     """Some streams in the order of their ids, the ids of others among them whose rows cannot be read, and the last id of all."""
 

@@ -17,7 +17,7 @@ from backtrail.stores.base import Transaction
 from ledger.examine import Scope
 from ledger.finding import ASKED, Findings
 from ledger.ledger import Ledger
-from ledger.parts import Asked, Coverage, Lost, Part, Stretch
+from ledger.parts import Asked, Coverage, Expanded, Lost, Part, Stretch
 from ledger.processes import Opening, Pool, Recipe, in_order
 from ledger.streams import FIRST, ids_after, rows_after
 
@@ -117,4 +117,4 @@ class Verifier:
     def _rest(self) -> list[Part[Findings]]:
         cls = self.scope.cls
         coverage = [Coverage(source) for source in range(len(cls.all_keys()))]
-        return [*coverage, Lost(), *(Asked(number) for number in range(len(cls.invariants)))]
+        return [Expanded(), *coverage, Lost(), *(Asked(number) for number in range(len(cls.invariants)))]

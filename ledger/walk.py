@@ -9,6 +9,7 @@ from backtrail.stores.base import Transaction
 from ledger.entry import Head
 from ledger.event import Event
 from ledger.journal import Journal, in_portions
+from ledger.streams import rows_after
 
 WINDOW = 1000
 """How many streams are looked at in one transaction."""
@@ -23,7 +24,7 @@ Pair = tuple[Head, list[Event] | None]
 
 
 def heads_in(journal: Journal, tx: Transaction, wanted: Mapping[int, str]) -> dict[int, Head]:
-    """The streams with these ids, all of one window, by their ids.
+    """Those of the streams with these ids, all of one window, whose rows can be read, by their ids.
 
     Args:
         journal: where they are.
@@ -31,10 +32,11 @@ def heads_in(journal: Journal, tx: Transaction, wanted: Mapping[int, str]) -> di
         wanted: the migration of each.
     """
     if len(wanted) <= FEW:
-        pages = [journal.page(tx, migration, number - 1, 1) for number, migration in wanted.items()]
+        pages = [rows_after(journal, tx, migration, number - 1, 1) for number, migration in wanted.items()]
     else:
-        pages = [journal.page(tx, migration, min(wanted) - 1, WINDOW) for migration in sorted(set(wanted.values()))]
-    return {head.id: head for page in pages for head in page if head.id is not None and head.id in wanted}
+        pages = [rows_after(journal, tx, migration, min(wanted) - 1, WINDOW) for migration in sorted(set(wanted.values()))]
+    heads = [head for page in pages if page is not None for head in page.heads]
+    return {head.id: head for head in heads if head.id is not None and head.id in wanted}
 
 
 def with_events(journal: Journal, tx: Transaction, heads: Sequence[Head]) -> Iterator[Pair]:

@@ -136,10 +136,19 @@ def _end(ledger: Ledger, tx: Transaction, campaign: Campaign, by: Campaign) -> N
     ledger.campaigns.recall_sent(tx, campaign.id)
 
 
-def last_params(ledger: Ledger, found: Found) -> dict[str, Any]:
-    """The parameters of the last campaign that migrated: those of a rerun, rollback or verification to which nothing else is said."""
+def last_params(ledger: Ledger, found: Found, *, readable: bool = False) -> dict[str, Any]:
+    """The parameters of the last campaign that migrated: those of a rerun, rollback or verification to which nothing else is said.
+
+    Args:
+        ledger: where it is.
+        found: the migration.
+        readable: the last that can be read, for whoever says of the others that they cannot.
+    """
     with ledger.store.transaction(write=False) as tx:
-        earlier = ledger.campaigns.all(tx, migration=found.name) if ledger.exists(tx) else []
+        campaigns = ledger.campaigns
+        if not ledger.exists(tx):
+            return {}
+        earlier = campaigns.all_readable(tx, found.name) if readable else campaigns.all(tx, migration=found.name)
     params = [campaign.params for campaign in earlier if campaign.kind not in GOING_BACK]
     return params[-1] if params else {}
 

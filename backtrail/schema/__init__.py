@@ -5,8 +5,8 @@ A step is known by its place: a second `expand` finds its first steps done and p
 
 from backtrail.schema.presence import missing
 from backtrail.schema.recorder import Schema
-from backtrail.schema.run import run, script
+from backtrail.schema.run import declared, run, script
 from backtrail.schema.step import Step
 from backtrail.schema.undo import undo
 
-__all__ = ["Schema", "Step", "missing", "run", "script", "undo"]
+__all__ = ["Schema", "Step", "declared", "missing", "run", "script", "undo"]

@@ -33,6 +33,8 @@ class Schema(Operations):
         super().__init__(MigrationContext.configure(connection))
         self.steps: list[Step] = []
         self.script: list[str] = []
+        self.undos: set[tuple[str, ...]] = set()
+        self.types: set[str] = set()
         self._connection = connection
         self._irreversible = irreversible
         self._dry = dry
@@ -60,6 +62,7 @@ class Schema(Operations):
         step = step_of(operation)
         with told(step):
             types = enums.needed(self._connection, operation)
+            self.types |= {enums.name(self._connection, kind) for kind in types}
             result = self._collect(operation, types)
             texts = [statements.text(self._connection, statement) for statement in self._statements]
             step = replace(step, call="; ".join(map(statements.on_one_line, texts)))
@@ -86,6 +89,7 @@ class Schema(Operations):
         with told(Step("execute")):
             statement = statements.text(self._connection, sqltext)
             inverse = {"statements": [statements.text(self._connection, each) for each in back]}
+            self.undos.add(tuple(inverse["statements"]))
             step = Step("execute", call=statements.on_one_line(statement))
             if self._earlier.has(step):
                 return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
@@ -33,6 +34,28 @@ def run(connection: Connection, body: Body, *, allow_irreversible: bool = False,
         body(schema)
         schema.finish()
     return schema.steps
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a body itself says of how its steps are taken back."""
+
+    undos: Set[tuple[str, ...]]
+    """The statements of each `execute`."""
+    types: Set[str]
+    """The names of the types that its columns are of."""
+
+    def says(self, step: Step) -> bool:
+        """Whether the step is taken back by statements and types of the body's own."""
+        back = step.back
+        return ("statements" not in back or tuple(back["statements"]) in self.undos) and self.types >= set(back.get("types", ()))
+
+
+def declared(connection: Connection, body: Body) -> Declared:
+    """What `body` says of taking back. The database is only read."""
+    schema = Schema(connection, dry=True)
+    body(schema)
+    return Declared(schema.undos, schema.types)
 
 
 def script(connection: Connection, body: Body, *, allow_irreversible: bool = False, done: Sequence[Step] = ()) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import pymongo
+from bson.errors import BSONError
 from bson.int64 import Int64
 from pymongo import UpdateOne
 from pymongo.client_session import ClientSession
@@ -17,9 +18,9 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from backtrail.errors import Retry
 from backtrail.stores.base import Transaction
-from ledger.campaigns import ARROWS, Batch, Campaign, Campaigns, State
+from ledger.campaigns import ARROWS, Batch, Campaign, Campaigns, State, demand_objects, demand_texts, readable
 from ledger.keyring import Keyring
-from ledger.mongo.collections import Document, Documents, database_of, session_of, take_ids
+from ledger.mongo.collections import Document, Documents, database_of, session_of, take_ids, whole
 from ledger.presence import milliseconds
 from ledger.progress import COUNTS, Sum, Tally
 
@@ -51,7 +52,12 @@ class MongoCampaigns(Campaigns):
 
     def get(self, tx: Transaction, number: int) -> Campaign | None:
         found = _campaigns(tx).find_one({"_id": number}, session=session_of(tx))
-        return None if found is None else self._campaign(tx, found)
+        with _reading(f"campaign c{number}"):
+            return None if found is None else self._campaign(tx, found)
+
+    def ids(self, tx: Transaction) -> list[int]:
+        found = _campaigns(tx).find({}, {"_id": 1}, session=session_of(tx)).sort("_id", 1)
+        return [int(one["_id"]) for one in found if whole(one["_id"]) > 0]
 
     def all(self, tx: Transaction, *, states: Sequence[str] | None = None, migration: str | None = None) -> list[Campaign]:
         where: Document = {}
@@ -59,7 +65,8 @@ class MongoCampaigns(Campaigns):
             where["state"] = {"$in": list(states)}
         if migration is not None:
             where["migration"] = migration
-        return [self._campaign(tx, one) for one in _campaigns(tx).find(where, session=session_of(tx)).sort("_id", 1)]
+        with _reading("a campaign"):
+            return [self._campaign(tx, one) for one in _campaigns(tx).find(where, session=session_of(tx)).sort("_id", 1)]
 
     def move(
         self,
@@ -135,7 +142,8 @@ class MongoCampaigns(Campaigns):
                 raise
             raise Retry("another worker has the batch in hand") from error
         self._take_in_hand(tx, campaign, [number])
-        return None if found is None else self._batch(tx, found)
+        with _reading(f"batch {number} of c{campaign}"):
+            return None if found is None else self._batch(tx, found)
 
     def count(self, tx: Transaction, batch: Batch, tally: Tally) -> None:
         _batches(tx).update_one({"_id": _id(batch.campaign, batch.number)}, {"$set": tally.values()}, session=session_of(tx))
@@ -147,8 +155,9 @@ class MongoCampaigns(Campaigns):
         self._take_in_hand(tx, batch.campaign, [batch.number])
 
     def peek(self, tx: Transaction, campaign: int, number: int) -> Batch | None:
-        found = _batches(tx).find_one({"_id": _id(campaign, number)}, session=session_of(tx))
-        return None if found is None else self._batch(tx, found)
+        with _reading(f"batch {number} of c{campaign}"):
+            found = _batches(tx).find_one({"_id": _id(campaign, number)}, session=session_of(tx))
+            return None if found is None else self._batch(tx, found)
 
     def give_back(self, tx: Transaction, campaign: int, number: int, note: str | None = None) -> None:
         where = {"_id": _id(campaign, number), "state": {"$ne": "done"}}
@@ -215,7 +224,12 @@ class MongoCampaigns(Campaigns):
 
     def keys_of(self, tx: Transaction, campaign: int, after: int, limit: int) -> list[Batch]:
         found = _batches(tx).find(_after(campaign, after), session=session_of(tx)).sort("_id", 1).limit(limit)
-        return [self._batch(tx, one) for one in found]
+        with _reading(f"a batch of c{campaign}"):
+            return [self._batch(tx, one) for one in found]
+
+    def numbers(self, tx: Transaction, campaign: int, after: int, limit: int) -> list[int]:
+        found = _batches(tx).find(_after(campaign, after), {"_id": 1}, session=session_of(tx)).sort("_id", 1).limit(limit)
+        return [int(one["_id"]["number"]) for one in found if whole(one["_id"]["number"]) > 0]
 
     def settled(self, tx: Transaction, campaigns: Sequence[int]) -> dict[int, dict[str, Any]]:
         found = _campaigns(tx).find({"_id": {"$in": list(campaigns)}}, {"settled": 1}, session=session_of(tx))
@@ -271,13 +285,17 @@ class MongoCampaigns(Campaigns):
         values = {name: document.get(name) for name in Campaign.__dataclass_fields__ if name != "id"}
         values |= {name: self.keyring.show(json.loads(document.get(name, "{}"))) for name in AS_TEXT}
         values |= {name: int(document[name]) for name in AS_LONG if document.get(name) is not None}
-        values |= {"reason": self.keyring.show_text(document.get("reason")), "key_types": tuple(values["key_types"] or ())}
+        values |= {
+            "reason": self.keyring.show_text(document.get("reason")),
+            "key_types": tuple(demand_texts(values["key_types"] or ())),
+        }
+        demand_objects(*(values[name] for name in ("options", "params", "cursor")))
         return Campaign(**{**values, "id": int(document["_id"])})  # type: ignore[arg-type]
 
     def _batch(self, tx: Transaction, document: Document) -> Batch:
         self.keyring.open(tx)
         at, sent_at = document["_id"], document.get("sent_at")
-        keys: list[str] = self.keyring.show(json.loads(document.get("keys", "[]")))
+        keys = demand_texts(self.keyring.show(json.loads(document.get("keys", "[]"))))
         sent = None if sent_at is None else int(sent_at)
         return Batch(
             int(at["campaign"]),
@@ -314,6 +332,15 @@ class MongoCampaigns(Campaigns):
             if not error.timeout:
                 raise
             raise Retry("a worker has the batch in hand") from error
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    with readable(what):
+        try:
+            yield
+        except BSONError as error:
+            raise ValueError("no document") from error
 
 
 def _campaigns(tx: Transaction) -> Documents:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
+from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from pymongo import ASCENDING, IndexModel, ReturnDocument
 from pymongo.client_session import ClientSession
@@ -129,6 +131,11 @@ def spans(streams: Sequence[int]) -> list[Document]:
     if start is not None:
         found.append(span(start, last + 1))
     return found
+
+
+def up(number: Any) -> int:
+    """The number of a stream; of one that is not whole, as somebody made it, the next: so whoever goes on after it comes further."""
+    return math.ceil(number.to_decimal() if isinstance(number, Decimal128) else number)
 
 
 def whole(value: Any) -> int:

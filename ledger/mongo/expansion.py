@@ -18,19 +18,22 @@ from backtrail.schema.documents import (
     Catalogue,
     DocumentSchema,
     commands,
+    declared,
     demand_free,
     demand_ours,
     demand_rights,
     missing,
     perform,
     take_back,
+    unsaid,
 )
 from backtrail.schema.documents.refusal import answered
 from backtrail.schema.step import Step
+from backtrail.stores.base import Transaction
 from backtrail.stores.mongo.store import MongoStore
 from ledger.entry import Fact
 from ledger.event import Event
-from ledger.expansion import Expansion, begin, end, fact
+from ledger.expansion import Expansion, begin, end, fact, undeclared
 from ledger.ledger import Ledger
 from ledger.mongo.alone import alone
 
@@ -86,6 +89,15 @@ class MongoExpansion(Expansion):
         self.ledger.store.forget()
         return list(reversed(done))
 
+    def demand_declared(self, tx: Transaction, steps: Sequence[Step]) -> None:
+        self._demand_said(steps, "undo")
+
+    def _demand_said(self, steps: Sequence[Step], part: str) -> None:
+        if any(part in step.back for step in steps):
+            found = unsaid(steps, declared(self.migration.expand), part)
+            if found is not None:
+                raise undeclared(*found)
+
     def script(self) -> list[str]:
         record, new = self._planned()
         if record.finished:
@@ -134,6 +146,7 @@ class MongoExpansion(Expansion):
         record = self._record()
         if record.finished:
             return []
+        self._demand_said(record.steps, "commands")
         at = len(record.steps) - record.new
         if record.new:
             return self._carry_out(record.steps[:at], record.steps[at:])

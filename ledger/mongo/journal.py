@@ -18,8 +18,8 @@ from ledger.entry import Head, Placed, Recall
 from ledger.event import Event
 from ledger.journal import Journal, Lock, chunks, load_shape
 from ledger.mongo.bodies import INLINE, packed, remove, size_of, unpack
-from ledger.mongo.collections import Document, Documents, database_of, first_of, session_of, span, spans, take_ids, whole
-from ledger.streams import FIRST
+from ledger.mongo.collections import Document, Documents, database_of, first_of, session_of, span, spans, take_ids, up, whole
+from ledger.streams import FIRST, LAST
 
 MAX_BYTES = 128 * 1024 * 1024
 """As many bytes of events are read at once, unless one stream alone has more."""
@@ -39,7 +39,7 @@ class MongoJournal(Journal):
         where: Document = {"migration": migration, "key": {"$in": list(places)}}
         if states is not None:
             # Whoever asks for states takes it that pages visit the stream. They go by ids, of which somebody may have made something else.
-            where |= {"state": {"$in": list(states)}, "_id": {"$gt": FIRST}}
+            where |= {"state": {"$in": list(states)}, "_id": {"$gt": FIRST, "$lte": LAST}}
         return (str(one["key"]) for one in _streams(tx).find(where, {"_id": 0, "key": 1}, session=session_of(tx)))
 
     def _heads(self, tx: Transaction, migration: str, places: Sequence[str], lock: Lock | None) -> Iterable[Head]:
@@ -63,7 +63,7 @@ class MongoJournal(Journal):
         failed: bool | None,
         campaign: int | None,
     ) -> list[Head]:
-        where = _where(migration, state, failed, campaign) | {"_id": {"$gt": after}}
+        where = _where(migration, state, failed, campaign) | {"_id": {"$gt": after, "$lte": LAST}}
         found = _streams(tx).find(where, session=session_of(tx)).sort("_id", 1).limit(limit)
         return [_head(document) for document in found]
 
@@ -310,7 +310,7 @@ def _head(document: Document) -> Head:
     return Head(
         document["migration"],
         document["key"],
-        int(document["_id"]),
+        up(document["_id"]),
         whole(document.get("version")),
         document.get("head", b""),
         document.get("state", ""),
@@ -322,6 +322,8 @@ def _head(document: Document) -> Head:
         document["key"],
         document.get("name"),
         document.get("origin"),
+        # A number that is none of ours stands for another stream as soon as it is made one.
+        whole(document["_id"]) != up(document["_id"]),
     )
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from bson.int64 import Int64
 
 from backtrail.stores.base import Transaction
-from ledger.leaves import Kept, Leaf, Leaves, Unsealed, leaf_of
+from ledger.leaves import Kept, Leaf, Leaves, Unsealed, leaf_of, text_of, unsealed_of
 from ledger.merkle import Node
-from ledger.mongo.collections import Document, Documents, database_of, first_of, session_of, whole
+from ledger.mongo.collections import Document, Documents, database_of, first_of, session_of, up, whole
+from ledger.streams import LAST
 
 
 class MongoLeaves(Leaves):
@@ -70,10 +71,15 @@ class MongoLeaves(Leaves):
     # -- streams --------------------------------------------------------------------------------------------------
 
     def window(self, tx: Transaction, after: int, limit: int) -> int | None:
-        some = _in(tx, "streams").find({"_id": {"$gt": after}}, {"_id": 1}, session=session_of(tx)).sort("_id", 1).limit(limit)
+        some = (
+            _in(tx, "streams")
+            .find({"_id": {"$gt": after, "$lte": LAST}}, {"_id": 1}, session=session_of(tx))
+            .sort("_id", 1)
+            .limit(limit)
+        )
         last = None
         for one in some:
-            last = int(one["_id"])
+            last = up(one["_id"])
         return last
 
     def unsealed(self, tx: Transaction, after: int, until: int, size: int | None = None) -> list[Unsealed]:
@@ -82,10 +88,10 @@ class MongoLeaves(Leaves):
         fields = {"migration": 1, "key": 1, "version": 1}
         found: list[Unsealed] = []
         for one in _in(tx, "streams").find({"_id": span}, fields, session=session_of(tx)).sort("_id", 1):
-            number, version = int(one["_id"]), whole(one.get("version"))
+            number, version = up(one["_id"]), whole(one.get("version"))
             leaf = sealed.get(number)
             if leaf is None or leaf.version != version:
-                found.append(Unsealed(number, one["migration"], one["key"], version, leaf))
+                found.append(unsealed_of(number, one.get("migration"), one.get("key"), version, leaf))
         return found
 
     def _last(self, tx: Transaction, where: Document) -> dict[int, Leaf]:
@@ -104,9 +110,8 @@ class MongoLeaves(Leaves):
 
     def migrations(self, tx: Transaction, after: int, until: int) -> dict[int, str]:
         span = {"_id": {"$gt": after, "$lte": until}}
-        return {
-            int(one["_id"]): one["migration"] for one in _in(tx, "streams").find(span, {"migration": 1}, session=session_of(tx))
-        }
+        found = _in(tx, "streams").find(span, {"migration": 1}, session=session_of(tx))
+        return {up(one["_id"]): text_of(one.get("migration")) for one in found}
 
 
 def _in(tx: Transaction, collection: str) -> Documents:

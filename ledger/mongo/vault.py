@@ -58,7 +58,8 @@ class MongoVault(Vault):
 
 
 def _wrapped(document: Document) -> Wrapped:
-    return Wrapped(document["secret"], document.get("master"))
+    # None where somebody took it out.
+    return Wrapped(document.get("secret"), document.get("master"))  # type: ignore[arg-type]
 
 
 def _document(wrapped: Wrapped) -> Document:

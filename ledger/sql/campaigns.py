@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from backtrail.stores.base import Transaction
-from ledger.campaigns import ARROWS, Batch, Campaign, Campaigns, State
+from ledger.campaigns import ARROWS, Batch, Campaign, Campaigns, State, demand_objects, demand_texts, readable
 from ledger.keyring import Keyring
 from ledger.presence import milliseconds
 from ledger.progress import COUNTS, Sum, Tally
@@ -29,6 +30,7 @@ class SqlCampaigns(Campaigns):
         super().__init__(keyring)
         tables = ledger_tables(dialect)
         self.campaigns, self.batches = tables.campaigns, tables.batches
+        self._postgres = dialect == "postgresql"
 
     # -- campaigns ------------------------------------------------------------------------------------------------
 
@@ -39,8 +41,13 @@ class SqlCampaigns(Campaigns):
         return replace(campaign, id=int(result.inserted_primary_key[0]))
 
     def get(self, tx: Transaction, number: int) -> Campaign | None:
-        row = tx.connection.execute(sa.select(self.campaigns).where(self.campaigns.c.id == number)).first()
-        return None if row is None else self._shown(tx, row)
+        query = sa.select(self.campaigns).where(self.campaigns.c.id == number)
+        with _reading(f"campaign c{number}"):
+            row = tx.connection.execute(query).first()
+            return None if row is None else self._shown(tx, row)
+
+    def ids(self, tx: Transaction) -> list[int]:
+        return list(tx.connection.scalars(sa.select(self.campaigns.c.id).order_by(self.campaigns.c.id)))
 
     def all(self, tx: Transaction, *, states: Sequence[str] | None = None, migration: str | None = None) -> list[Campaign]:
         query = sa.select(self.campaigns).order_by(self.campaigns.c.id)
@@ -48,7 +55,8 @@ class SqlCampaigns(Campaigns):
             query = query.where(self.campaigns.c.state.in_(states))
         if migration is not None:
             query = query.where(self.campaigns.c.migration == migration)
-        return [self._shown(tx, row) for row in tx.connection.execute(query)]
+        with _reading("a campaign"):
+            return [self._shown(tx, row) for row in tx.connection.execute(query)]
 
     def move(
         self,
@@ -122,8 +130,9 @@ class SqlCampaigns(Campaigns):
     def claim(self, tx: Transaction, campaign: int, number: int) -> Batch | None:
         table = self.batches
         query = sa.select(table).where(table.c.campaign == campaign, table.c.number == number).with_for_update()
-        row = tx.connection.execute(query).first()
-        return None if row is None else self._batch(tx, row)
+        with _reading(f"batch {number} of c{campaign}"):
+            row = tx.connection.execute(query).first()
+            return None if row is None else self._batch(tx, row)
 
     def count(self, tx: Transaction, batch: Batch, tally: Tally) -> None:
         self._set(tx, batch.campaign, [batch.number], tally.values())
@@ -133,8 +142,10 @@ class SqlCampaigns(Campaigns):
 
     def peek(self, tx: Transaction, campaign: int, number: int) -> Batch | None:
         table = self.batches
-        row = tx.connection.execute(sa.select(table).where(table.c.campaign == campaign, table.c.number == number)).first()
-        return None if row is None else self._batch(tx, row)
+        query = sa.select(table).where(table.c.campaign == campaign, table.c.number == number)
+        with _reading(f"batch {number} of c{campaign}"):
+            row = tx.connection.execute(query).first()
+            return None if row is None else self._batch(tx, row)
 
     def give_back(self, tx: Transaction, campaign: int, number: int, note: str | None = None) -> None:
         table = self.batches
@@ -201,7 +212,17 @@ class SqlCampaigns(Campaigns):
     def keys_of(self, tx: Transaction, campaign: int, after: int, limit: int) -> list[Batch]:
         table = self.batches
         query = sa.select(table).where(table.c.campaign == campaign, table.c.number > after).order_by(table.c.number).limit(limit)
-        return [self._batch(tx, row) for row in tx.connection.execute(query)]
+        with _reading(f"a batch of c{campaign}"):
+            return [self._batch(tx, row) for row in tx.connection.execute(query)]
+
+    def numbers(self, tx: Transaction, campaign: int, after: int, limit: int) -> list[int]:
+        table = self.batches.c
+        query = (
+            sa.select(table.number).where(table.campaign == campaign, table.number > after).order_by(table.number).limit(limit)
+        )
+        if not self._postgres:
+            query = query.where(sa.func.typeof(table.number) == "integer")
+        return list(tx.connection.scalars(query))
 
     def settled(self, tx: Transaction, campaigns: Sequence[int]) -> dict[int, dict[str, Any]]:
         table = self.campaigns
@@ -257,12 +278,25 @@ class SqlCampaigns(Campaigns):
         self.keyring.open(tx)
         values = dict(row._mapping)
         shown = {name: self.keyring.show(values[name]) for name in HIDDEN_JSON}
-        shown |= {"reason": self.keyring.show_text(values["reason"]), "key_types": tuple(values["key_types"])}
+        shown |= {"reason": self.keyring.show_text(values["reason"]), "key_types": tuple(demand_texts(values["key_types"]))}
+        demand_objects(*(shown[name] for name in HIDDEN_JSON))
         return Campaign(**{**values, **shown})
 
     def _batch(self, tx: Transaction, row: Any) -> Batch:
         self.keyring.open(tx)
         keys = row._mapping["keys"]
         keys = json.loads(keys) if isinstance(keys, str) else keys
-        found = self.keyring.show(keys)
-        return Batch(row.campaign, row.number, found, row.state, row.attempts, row.sent_at, row.wave, row.note, row.size)
+        keys = demand_texts(self.keyring.show(keys))
+        return Batch(row.campaign, row.number, keys, row.state, row.attempts, row.sent_at, row.wave, row.note, row.size)
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    with readable(what):
+        try:
+            yield
+        except sa.exc.OperationalError as error:
+            # SQLite takes any bytes for a text, and gives no row that has such a one.
+            if "decode to UTF-8" not in str(error.orig):
+                raise
+            raise ValueError("no text") from error

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backtrail import schema
 from backtrail.schema import Step
-from ledger.expansion import Expansion, begin, end, fact
+from backtrail.stores.base import Transaction
+from ledger.expansion import Expansion, begin, end, fact, undeclared
 from ledger.sql import upgrade
 
 
@@ -33,11 +36,21 @@ class SqlExpansion(Expansion):
             if not done:
                 return []
             self.demand_unused(tx)
+            self.demand_declared(tx, done)
             schema.undo(tx.connection, done)
             facts = [fact("retracted", step) for step in reversed(done)]
             self.append(tx, head, "retracted", [begin("expand --undo", by, reason), *facts, end("retracted")])
         self.ledger.store.forget()
         return list(reversed(done))
+
+    def demand_declared(self, tx: Transaction, steps: Sequence[Step]) -> None:
+        texts = [step.back.get("statements") or step.back.get("types") for step in steps]
+        if not any(texts):
+            return
+        declared = schema.declared(tx.connection, self.migration.expand)
+        for number, (step, text) in enumerate(zip(steps, texts, strict=True), 1):
+            if text and not declared.says(step):
+                raise undeclared(number, step)
 
     def script(self) -> list[str]:
         with self.ledger.store.transaction(write=False) as tx:

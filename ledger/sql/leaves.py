@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from backtrail.errors import Retry
 from backtrail.stores.base import Transaction
 from ledger.journal import chunks
-from ledger.leaves import Kept, Leaf, Leaves, Unsealed, leaf_of
+from ledger.leaves import Kept, Leaf, Leaves, Unsealed, leaf_of, text_of, unsealed_of
 from ledger.merkle import Node
 from ledger.sql.tables import ledger_tables
 
@@ -20,6 +20,7 @@ class SqlLeaves(Leaves):
 
     def __init__(self, dialect: str) -> None:
         tables = ledger_tables(dialect)
+        self.postgres = dialect == "postgresql"
         self.rows, sealed = tables.streams, tables.sealed
         self.leaves, self.nodes_table, self.checkpoints = sealed.leaves, sealed.nodes, sealed.checkpoints
 
@@ -46,7 +47,16 @@ class SqlLeaves(Leaves):
 
     def _select(self) -> Any:
         # As they are: SQLite may hold anything, which the column's own type could not read.
-        return sa.select(*(sa.type_coerce(self.leaves.c[name], sa.types.NULLTYPE) for name in Leaf._fields))
+        return sa.select(
+            *(
+                self._text(self.leaves.c.migration) if name == "migration" else _as_is(self.leaves.c[name])
+                for name in Leaf._fields
+            )
+        )
+
+    def _text(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """The text, on SQLite its bytes: of one that is no text the driver gives nothing, and no other row either."""
+        return _as_is(column if self.postgres else sa.cast(column, sa.LargeBinary)).label(str(column.name))
 
     def _leaves(self, tx: Transaction, query: Any) -> list[Leaf]:
         return [leaf_of(*row) for row in tx.connection.execute(query)]
@@ -55,7 +65,7 @@ class SqlLeaves(Leaves):
 
     def nodes(self, tx: Transaction, level: int, first: int, count: int) -> list[Node]:
         table = self.nodes_table
-        hashes = sa.type_coerce(table.c.hash, sa.types.NULLTYPE)
+        hashes = _as_is(table.c.hash)
         query = sa.select(table.c.number, hashes).where(table.c.level == level, table.c.number.between(first, first + count - 1))
         found = tx.connection.execute(query.order_by(table.c.number))
         return [Node(level, int(number), value if isinstance(value, bytes) else b"") for number, value in found]
@@ -84,13 +94,19 @@ class SqlLeaves(Leaves):
         # The last version by the index, stream by stream: a join would read all leaves for every page.
         last = sa.select(sa.func.max(leaves.c.version)).where(leaves.c.stream == streams.c.id)
         last = last if size is None else last.where(leaves.c.number < size)
-        columns = (streams.c.id, streams.c.migration, streams.c.key, streams.c.version)
-        query = sa.select(*columns, last.scalar_subquery().label("sealed")).where(streams.c.id > after, streams.c.id <= until)
+        texts = [self._text(column) for column in (streams.c.migration, streams.c.key)]
+        query = sa.select(
+            streams.c.id, *texts, _as_is(streams.c.version).label("version"), last.scalar_subquery().label("sealed")
+        ).where(streams.c.id > after, streams.c.id <= until)
         some = query.subquery()
-        changed = sa.select(some).where(sa.or_(some.c.sealed.is_(None), some.c.sealed != some.c.version)).order_by(some.c.id)
+        changed = (
+            sa.select(some)
+            .where(sa.or_(some.c.sealed.is_(None), some.c.sealed.is_distinct_from(some.c.version)))
+            .order_by(some.c.id)
+        )
         rows = list(tx.connection.execute(changed))
         sealed = self._sealed(tx, [row.id for row in rows if row.sealed is not None])
-        return [Unsealed(row.id, row.migration, row.key, row.version, sealed.get((row.id, row.sealed))) for row in rows]
+        return [unsealed_of(row.id, row.migration, row.key, row.version, sealed.get((row.id, row.sealed))) for row in rows]
 
     def _sealed(self, tx: Transaction, streams: Sequence[int]) -> dict[tuple[int, int], Leaf]:
         """All leaves of these streams: SQLite finds pairs of stream and version by reading the whole table."""
@@ -108,5 +124,9 @@ class SqlLeaves(Leaves):
 
     def migrations(self, tx: Transaction, after: int, until: int) -> dict[int, str]:
         columns = self.rows.c
-        query = sa.select(columns.id, columns.migration).where(columns.id > after, columns.id <= until)
-        return {row.id: row.migration for row in tx.connection.execute(query)}
+        query = sa.select(columns.id, self._text(columns.migration)).where(columns.id > after, columns.id <= until)
+        return {row.id: text_of(row.migration) for row in tx.connection.execute(query)}
+
+
+def _as_is(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return sa.type_coerce(column, sa.types.NULLTYPE)

@@ -40,7 +40,9 @@ class SqlVault(Vault):
         keys = self.keys
         found: dict[str, Wrapped] = {}
         for chunk in chunks(subjects):
-            query = sa.select(keys).where(keys.c.subject.in_(chunk)).order_by(keys.c.subject)
+            # As it is: SQLite may hold anything, which the column's own type could not read.
+            secret = sa.type_coerce(keys.c.secret, sa.types.NULLTYPE).label("secret")
+            query = sa.select(keys.c.subject, secret, keys.c.master).where(keys.c.subject.in_(chunk)).order_by(keys.c.subject)
             for row in tx.connection.execute(query.with_for_update(key_share=True, read=True) if lock else query):
                 found[row.subject] = Wrapped(row.secret, row.master)
         return found

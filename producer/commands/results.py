@@ -47,7 +47,7 @@ def verify(
         sys.exit(checkpoints.verify_all(context, checkpoint, verifier))
     ledger = context.ledger
     plain = context.migration(migration)
-    params = last_params(ledger, plain)
+    params = last_params(ledger, plain, readable=True)
     found = plain.bound(params)
     ledger.store.check(found.cls)
     with ledger.store.transaction(write=False) as tx:

@@ -31,6 +31,7 @@ class Params(BaseModel):
     """What a campaign is given."""
 
     guide: str = "nobody"
+    lists: dict[str, Any] = {}
 
 
 def populated(engine: Engine) -> None:

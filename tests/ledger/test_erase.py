@@ -236,6 +236,30 @@ def test_what_is_left_of_texts() -> None:
     assert without(None, [ZOE]) is None
 
 
+def test_a_name_that_is_also_a_word_of_ours_changes_no_list(anywhere: Engine) -> None:
+    """Somebody is called like an option, a value of one and part of a parameter's name: nothing is renamed, and the next person is erased whole."""
+    engine = anywhere
+    for number, name in enumerate(("subject", "guide", "streams", "paused"), 4):
+        engine.add("people", (number, name, "Somebody", "red"))
+    cls = moving(engine, "team", "mail", subject="mail")
+    params = {"guide": "ask guide, or streams", "lists": {"streams": [1, "guide"]}}
+    assert engine.migrate(cls, params=params)["migrated"] == 7
+    with engine.store.transaction() as tx:
+        campaign = engine.ledger.campaigns.find(tx, "c1")
+        engine.ledger.campaigns.record_move(tx, campaign, moved("paused", 1, "guide was paused", "", None))
+        before = engine.ledger.campaigns.find(tx, "c1")
+    for name in ("subject", "guide", "streams", "paused"):
+        erased(engine, name)
+    with engine.store.transaction(write=False) as tx:
+        after = engine.ledger.campaigns.find(tx, "c1")
+    (move,) = before.options["moves"]
+    assert after.options == before.options | {"moves": [move | {"reason": "(erased) was (erased)"}]}
+    assert after.params == {"guide": "ask (erased), or (erased)", "lists": {"(erased)": [1, "(erased)"]}}
+    assert verified(engine, cls)["problems"] == {}
+    erased(engine, ZOE)
+    assert readable(ZOE, rows(engine)) == []
+
+
 @pytest.mark.parametrize("state", ["rolled_back", "failed", "vanished"])
 def test_whatever_state_an_entity_is_in_it_keeps_it(engine: Engine, state: str) -> None:
     """A later campaign skips it; whoever names it is told that it was erased."""
@@ -463,6 +487,30 @@ def test_without_the_master_key_nothing_is_erased(sqlite: str, key_file: Path, t
 
 def _without(*names: str) -> dict[str, None]:
     return dict.fromkeys(names)
+
+
+def test_what_an_erasure_left_of_the_person_cannot_be_changed_unseen(anywhere: Engine) -> None:
+    """The tokens in the stream's row stand in the erasure's own event; a redacted event is found by no row."""
+    engine, cls = anywhere, moving(anywhere, "team", "mail", subject="mail")
+    engine.migrate(cls)
+    erased(engine, ZOE)
+    (gone,) = [head for head in _heads(engine, cls.name) if head.erased]
+    raw = Raw(engine)
+    before = raw.rows("streams")
+    for column, said in (("key", "key"), ("subject", "subject")):
+        change = {column: "~" + "A" * 22}
+        raw.edit("streams", lambda rows, change=change: [row | change if row[raw.id] == gone.id else row for row in rows])  # type: ignore[misc]
+        problems = verified(engine, cls)["problems"]["ledger"]
+        assert problems[0].endswith(f"its row says another {said} than the event of its erasure")
+        raw.put("streams", before)
+    assert verified(engine, cls) == {"problems": {}, "erased": 1}
+    if engine.settings.master_key_file is None:
+        raw.edit(
+            "events", lambda rows: [row | {"ref": 7} if (row["stream"], row["version"]) == (gone.id, 2) else row for row in rows]
+        )
+        (problem,) = verified(engine, cls)["problems"]["ledger"]
+        assert "version 2 (" in problem
+        assert problem.endswith("is not what was appended")
 
 
 def test_an_event_that_somebody_redacted_is_named(engine: Engine) -> None:

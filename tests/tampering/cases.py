@@ -91,7 +91,7 @@ def _columns(dump: Dump, dynamic: bool, chance: random.Random) -> Iterator[Case]
                     if column == "stream" and value == 1.5:
                         continue  # on MongoDB it stands between the events of streams 1 and 2, and stream 1 is named too
                     name = f"{table} {at}: {column} {what}"
-                    yield Case(name, partial(_set, table, at, column, value), **_judged(dump, table, rows[at]))
+                    yield Case(name, partial(_set, table, at, column, value), **_judged(dump, table, rows[at], column, value))
 
 
 def _some(dump: Dump, table: str, rows: list[Row], column: str, chance: random.Random) -> list[int]:
@@ -100,6 +100,9 @@ def _some(dump: Dump, table: str, rows: list[Row], column: str, chance: random.R
         # What an entity that is not migrated once recalled is nothing that stands: it is asked for anew when somebody takes it again.
         migrated = {row["key"] for row in dump["streams"] if row["state"] == "migrated"}
         return [at for at, row in enumerate(rows) if row["key"] in migrated][:2]
+    if table == "streams":
+        entities = [at for at, row in enumerate(rows) if row["key"]]
+        return sorted([*chance.sample(entities, min(len(entities), 3)), *(at for at in range(len(rows)) if at not in entities)])
     if table != "events":
         return sorted(chance.sample(range(len(rows)), min(len(rows), 3)))
     kinds: dict[tuple[Any, bool], list[int]] = {}
@@ -108,8 +111,11 @@ def _some(dump: Dump, table: str, rows: list[Row], column: str, chance: random.R
     return sorted(chance.choice(places) for places in kinds.values())
 
 
-def _judged(dump: Dump, table: str, row: Row) -> dict[str, Any]:
+def _judged(dump: Dump, table: str, row: Row, column: str, value: Any = None) -> dict[str, Any]:
     """How to judge an edit of the row, in a table beside the streams; where the streams themselves tell, nothing."""
+    if table == "streams" and column == "migration" and not row["key"]:
+        # What `expand` did is in no source and no batch: nothing tells of it, unless it poses as an entity.
+        return {"sealed": value not in [one["migration"] for one in dump["streams"]]}
     if table == "recalls":
         return {"concerns": frozenset({row["key"]})}
     if table == "lookup":
@@ -174,7 +180,7 @@ def _bits(dump: Dump, chance: random.Random) -> Iterator[Case]:
                         yield Case(
                             f"{table} {at}: bit {bit} of {column}",
                             partial(_flip, table, at, column, bit),
-                            **_judged(dump, table, row),
+                            **_judged(dump, table, row, column),
                         )
 
 
@@ -189,7 +195,7 @@ def _flip(table: str, at: int, column: str, bit: int, dump: Dump) -> None:
 
 def _events(dump: Dump) -> Iterator[Case]:
     for stream in dump["streams"]:
-        key, number = stream["key"], stream["id"]
+        key, number = _label(stream), stream["id"]
         last = max(event["version"] for event in dump["events"] if event["stream"] == number)
         for version in sorted({1, 2, 1 + last // 2, last - 1, last}):
             yield Case(f"{key}: event {version} of {last} deleted", partial(_without, number, version, version))
@@ -204,10 +210,15 @@ def _events(dump: Dump) -> Iterator[Case]:
         for other in dump["streams"][:2]:
             if other is not stream:
                 end = max(event["version"] for event in dump["events"] if event["stream"] == other["id"])
-                yield Case(f"{key}: last event moved to {other['key']}", partial(_move, number, last, other["id"], end + 1))
+                yield Case(f"{key}: last event moved to {_label(other)}", partial(_move, number, last, other["id"], end + 1))
                 yield Case(f"{key}: a copy of event 2 in {other['key']}", partial(_double, number, 2, other["id"], end + 1))
                 yield Case(f"{key}: event 2 exchanged with {other['key']}'s", partial(_exchange, number, other["id"], 2))
         yield Case(f"{key}: a copy of event 1 where no stream is", partial(_double, number, 1, 7_000_000, 1))
+
+
+def _label(stream: Row) -> str:
+    """What the stream is called; that of `expand` has no key."""
+    return str(stream["key"] or stream["migration"])
 
 
 def _of(dump: Dump, stream: int, version: int) -> Row:
@@ -248,22 +259,25 @@ def _exchange(stream: int, other: int, version: int, dump: Dump) -> None:
 
 def _streams(dump: Dump) -> Iterator[Case]:
     for at, stream in enumerate(dump["streams"]):
-        key, number = stream["key"], stream["id"]
+        key, number = _label(stream), stream["id"]
         yield Case(f"{key}: its row gone", partial(_remove, at, events=False))
-        yield Case(f"{key}: its row and its events gone", partial(_remove, at, events=True))
+        # What `expand` did is in no source and no batch.
+        yield Case(f"{key}: its row and its events gone", partial(_remove, at, events=True), sealed=not stream["key"])
         for state in ("migrated", "rolled_back", "failed", "vanished", "erased"):
             if state != stream["state"]:
                 yield Case(f"{key}: the flag says {state}", partial(_set, "streams", at, "state", state))
         for other in range(at + 1, min(at + 3, len(dump["streams"]))):
             for column in ("id", "key"):
-                name = f"{key}: exchanges its {column} with {dump['streams'][other]['key']}"
+                name = f"{key}: exchanges its {column} with {_label(dump['streams'][other])}"
                 yield Case(name, partial(_trade, at, other, (column,)))
             yield Case(
-                f"{key}: exchanges all but its key with {dump['streams'][other]['key']}",
+                f"{key}: exchanges all but its key with {_label(dump['streams'][other])}",
                 partial(_trade, at, other, tuple(set(stream) - {"key", "id"})),
             )
         yield Case(f"{key}: another stream's row without events", partial(_row_alone, at, number))
-    yield Case("every stream is gone", _nothing_left, concerns=frozenset(stream["key"] for stream in dump["streams"]))
+    yield Case(
+        "every stream is gone", _nothing_left, concerns=frozenset(stream["key"] for stream in dump["streams"] if stream["key"])
+    )
     yield Case("every event is gone", lambda dump: dump["events"].clear())
     yield Case("a batch did a key that has no stream", _unknown_key, concerns=frozenset({"777"}))
 
@@ -299,7 +313,7 @@ def _unknown_key(dump: Dump) -> None:
 
 def _forged(dump: Dump) -> Iterator[Case]:
     for at, stream in enumerate(dump["streams"]):
-        key = stream["key"]
+        key = _label(stream)
         ends = [event["version"] for event in forge.events_of(dump, stream) if forge.kind_of(event) in ("end", "failed")]
         for version in ends[:-1]:
             yield Case(f"{key}: cut after version {version}, and its row set back", partial(_cut, at, version), sealed=True)

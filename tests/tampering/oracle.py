@@ -22,7 +22,9 @@ def concerned(before: Dump, after: Dump) -> list[set[str]]:
         rows = [view[0] for view in (old.get(number), new.get(number)) if view is not None]
         # What stands under something that is no number at all was taken from a stream that must be named, and is of no use to anybody.
         if isinstance(number, int):
-            found.append({f"{row['key'][1]}" for row in rows if row} | {f"(stream {number})", f"(stream {number} of moved)"})
+            names = {f"{row['key'][1] or row['migration'][1]}" for row in rows if row}
+            gone = {f"(stream {number} of {row['migration'][1]})" for row in rows if row}
+            found.append({f"(stream {number})"} | names | gone)
     return found
 
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backtrail import Keys, Migration, Rows
+from ledger.expansion import expansion
 from ledger.leaves import leaves_of
 from ledger.ledger import Ledger
 from ledger.note import SigningKey
@@ -38,6 +39,12 @@ def migration(engine: Engine) -> type[Migration]:
         keys = Keys("users", identity)
         reads = (Rows("users", identity), Rows("tags", "user_id"))
         writes = ("people", "users", "tags")
+
+        def expand(self, schema: Any) -> None:
+            if engine.mongo:
+                schema.execute({"create": "extra"}, undo={"drop": "extra"})
+            else:
+                schema.execute("CREATE TABLE extra (id integer)", undo="DROP TABLE extra")
 
         def migrate(self, user: Any) -> None:
             row = user.one("users")
@@ -71,7 +78,10 @@ class Stage:
         self.pristine: Dump = self.attacker.read()
 
     def _live(self) -> None:
-        """Six entities: 1 and 3 migrated, 2 taken back and brought again, 4 taken back, 5 failed, 6 undone and migrated anew."""
+        """Six entities: 1 and 3 migrated, 2 taken back and brought again, 4 taken back, 5 failed, 6 undone and migrated anew.
+
+        The last stream is that of `expand`.
+        """
         engine = self.engine
         engine.table("users", id=int, name=str, done=bool)
         engine.table("tags", id=int, user_id=int, text=str)
@@ -85,10 +95,11 @@ class Stage:
         assert (state["migrated"], state["failed"]) == (5, 1)
         assert engine.rollback(self.cls, only=["2", "4"])["rolled_back"] == 2
         assert engine.rerun(self.cls, only=["2", "6"])["migrated"] == 2
+        assert len(expansion(engine.ledger, self.cls()).expand(by="ada@tests", reason=None)) == 1
 
     def verify(self, *, sealed: bool = False) -> dict[str, list[str]]:
         """The examples of each check, from a verifier that knows nothing of the one before; with `sealed`, against the checkpoint too."""
-        ledger = Ledger(self.engine.store)
+        ledger = Ledger(self.engine.store, self.engine.ledger.keyring.masters)
         document = Verifier(ledger, self.found).run()
         examples = {one["name"]: one["examples"] for one in document["checks"]}
         if sealed:

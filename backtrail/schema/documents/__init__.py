@@ -6,6 +6,7 @@ whoever comes after a crash goes on where the record says that it ended.
 
 from backtrail.schema.documents.carry import perform, take_back
 from backtrail.schema.documents.catalogue import Catalogue
+from backtrail.schema.documents.declared import declared, unsaid
 from backtrail.schema.documents.recorder import DocumentSchema, commands
 from backtrail.schema.documents.rights import demand_rights
 from backtrail.schema.documents.standing import demand_free, demand_ours, missing
@@ -14,10 +15,12 @@ __all__ = [
     "Catalogue",
     "DocumentSchema",
     "commands",
+    "declared",
     "demand_free",
     "demand_ours",
     "demand_rights",
     "missing",
     "perform",
     "take_back",
+    "unsaid",
 ]
