@@ -89,7 +89,7 @@ def _refuse(
         tx.rows_of(f"SELECT k.column1 FROM {sql} {tx.keep_clause}", parameters)
     found = []
     for key in incoming:
-        left = set(own.get(key.table, ()))
+        left = _own_in(tx, tx.store.table(key.table), own)
         refs = [ref for chunk in tx.chunks(pairs) for ref in _referring(tx, table, key, chunk)]
         strangers = [ref for ref in refs if ref.key not in left]
         if strangers:
@@ -99,6 +99,15 @@ def _refuse(
                 strangers,
             )
         found.append((key, refs))
+    return found
+
+
+def _own_in(tx: SqlTransaction, table: Table, own: Own) -> set[str]:
+    """The keys of the job's own rows that are read from the table, which may be a part of theirs, or they of it."""
+    found = set(own.get(table.name, ()))
+    for other in map(tx.store.table, own):
+        if other.key == table.key and (table.name in other.wholes or other.name in table.wholes):
+            found.update(own[other.name])
     return found
 
 

@@ -133,6 +133,8 @@ class Table:
     """What makes a statement refuse where the table says that it should rather replace or ignore rows."""
     parted: bool = False
     """Whether its rows lie in partitions."""
+    wholes: frozenset[str] = frozenset()
+    """The partitioned tables of which this one is a part."""
     inherited: bool = False
     """Whether rows of other tables (INHERITS) are read with its own, for which its keys do not hold."""
     lockable: bool = True

@@ -401,3 +401,29 @@ def test_what_follows_in_a_circle(engine: Engine) -> None:
     assert engine.migrate(cls)["migrated"] == 2, engine.failures(cls)
     assert engine.rollback(cls)["rolled_back"] == 2, engine.failures(cls)
     assert engine.dump("users") == before
+
+
+@pytest.mark.parametrize("items", ["items", "items_24"])
+@pytest.mark.parametrize("parts", ["parts", "parts_24"])
+def test_partitions_of_ones_own(on_postgres: Engine, items: str, parts: str) -> None:
+    """A row of a partition is one of the partitioned table: what the job itself wrote there is no stranger's."""
+    on_postgres.script(
+        f"{PARTS}; ALTER TABLE parts ADD above int, ADD FOREIGN KEY (above, year) REFERENCES parts ON DELETE CASCADE;"
+        "CREATE TABLE items (id int, part int, year int, PRIMARY KEY (id, year), FOREIGN KEY (part, year) REFERENCES parts ON DELETE CASCADE)"
+        " PARTITION BY LIST (year); CREATE TABLE items_24 PARTITION OF items FOR VALUES IN (24)"
+    )
+
+    def build(entity: Any) -> None:
+        for at in (entity.key, entity.key + 10):
+            entity.create(parts, {"id": at, "year": 24, "above": entity.key})
+        entity.create(items, {"id": entity.key, "part": entity.key, "year": 24})
+
+    cls = migration(build, keys=Keys("users", "id"), writes=(parts, items))
+    assert on_postgres.migrate(cls)["migrated"] == 2, on_postgres.failures(cls)
+    on_postgres.script("INSERT INTO items VALUES (7, 1, 24)")
+    assert on_postgres.rollback(cls)["rolled_back"] == 1, on_postgres.failures(cls)
+    assert set(on_postgres.failures(cls)) == {"1"}
+    assert on_postgres.query("SELECT id FROM items ORDER BY id") == [(1,), (7,)]
+    on_postgres.script("DELETE FROM items WHERE id = 7")
+    assert on_postgres.rollback(cls)["rolled_back"] == 1
+    assert on_postgres.query("SELECT * FROM parts") == []

@@ -82,6 +82,11 @@ WHERE c.contype = 'f' AND (
 """
 """Whether it goes out from the table, and whether it comes in, also onto a partition of it or, by way of the partitioned table, onto this one."""
 
+WHOLES = """
+SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname ELSE n.nspname || '.' || c.relname END
+FROM pg_partition_ancestors(%s::oid::regclass) p JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+"""
+
 TRIGGERS = """
 WITH part AS (SELECT %s::oid AS oid UNION SELECT relid FROM pg_partition_tree(%s::oid::regclass))
 SELECT tgname FROM pg_trigger WHERE tgrelid IN (SELECT oid FROM part) AND NOT tgisinternal AND tgenabled <> 'D'
@@ -153,6 +158,7 @@ def reflect(connection: Connection, name: str, quote: Callable[[str], str]) -> T
         clashing=frozenset(row[0] for row in connection.exec_driver_sql(CLASHING, (oid,))) - set(key),
         triggers=tuple(row[0] for row in connection.exec_driver_sql(TRIGGERS, (oid, oid))),
         parted=kind == "p",
+        wholes=frozenset(row[0] for row in connection.exec_driver_sql(WHOLES, (oid,))) - {name},
         inherited=inherited,
         lockable=kind in ("r", "p"),
     )
