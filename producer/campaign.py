@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,8 +42,8 @@ def open_campaign(ledger: Ledger, found: Found, order: Order, *, dry_run: bool =
     store = ledger.store
     if order.params:
         order = replace(order, options={**order.options, "own_params": True})  # they count, whatever was recorded
-    elif order.kind != "migrate":
-        order = replace(order, params=last_params(ledger, found))
+    if order.kind != "migrate":
+        order = replace(order, params=_completed(found, order.params, last_params(ledger, found)))
     if order.kind not in GOING_BACK:
         found.instance(order.params)
     found = found.bound(order.params)
@@ -151,6 +151,15 @@ def last_params(ledger: Ledger, found: Found, *, readable: bool = False) -> dict
         earlier = campaigns.all_readable(tx, found.name) if readable else campaigns.all(tx, migration=found.name)
     params = [campaign.params for campaign in earlier if campaign.kind not in GOING_BACK]
     return params[-1] if params else {}
+
+
+def _completed(found: Found, given: Mapping[str, Any], last: dict[str, Any]) -> dict[str, Any]:
+    """The last parameters, and in place of them those that are given; beside these, only what the migration still takes of the others."""
+    model = found.cls.params_model() if given else None
+    if model is not None:
+        taken = {*model.model_fields, *(field.alias for field in model.model_fields.values())}
+        last = {name: value for name, value in last.items() if name in taken}
+    return last | dict(given)
 
 
 def as_last(ledger: Ledger, found: Found) -> Found:

@@ -42,6 +42,34 @@ class Prefixed(Plain):
     params: Optional
 
 
+class Both(Optional):
+    """What may be given, now."""
+
+    suffix: str = ""
+
+
+class Older(Both):
+    """What could be given before."""
+
+    gone: int = 0
+
+
+class Surrounded(Plain):
+    """The same with two parameters."""
+
+    params: Both
+
+    def migrate(self, entity: Entity) -> None:
+        name = f"{self.params.prefix}{entity.one('users')['name']}{self.params.suffix}"
+        entity.create("profiles", {"id": entity.key, "name": name})
+
+
+class SurroundedBefore(Surrounded):
+    """The same with one that is gone since."""
+
+    params: Older
+
+
 class Demanding(Plain):
     """The same with a parameter that has to be given."""
 
@@ -100,6 +128,13 @@ def test_a_parameter_that_is_given_counts_for_whoever_was_rolled_back(world: Eng
     assert world.rollback(Prefixed)["rolled_back"] == 2
     assert getattr(world, again)(Prefixed, only=["1"], params={"prefix": "right-"})["migrated"] == 1
     assert names(world) == ["right-Ann"]
+
+
+def test_what_is_not_given_is_as_it_was(world: Engine) -> None:
+    """Whoever gives one parameter changes that one, and of the others only those that the code takes no more."""
+    assert world.migrate(SurroundedBefore, params={"suffix": "-z", "gone": 1})["migrated"] == 2
+    assert world.rerun(Surrounded, only=["1"], params={"prefix": "b-"})["migrated"] == 1
+    assert names(world) == ["b-Ann-z", "a-Bob-z"]
 
 
 def test_without_a_parameter_those_that_were_recorded_count(world: Engine) -> None:

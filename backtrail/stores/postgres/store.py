@@ -44,7 +44,14 @@ class PostgresStore(SqlStore):
         arguments = {"prepare_threshold": None, "connect_timeout": 10, "application_name": APPLICATION, "client_encoding": "utf8"}
         # Native hstore would come back as dicts, whatever a cursor of ours registers.
         return sa.create_engine(
-            url, pool_size=2, max_overflow=2, pool_pre_ping=True, use_native_hstore=False, connect_args=arguments
+            url,
+            pool_size=2,
+            max_overflow=2,
+            pool_pre_ping=True,
+            use_native_hstore=False,
+            connect_args=arguments,
+            # Whoever has waited for a lock must see what was committed meanwhile, whatever the database's own default is.
+            isolation_level="READ COMMITTED",
         )
 
     def _options(self, write: bool, small: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -34,3 +35,15 @@ def test_rows_that_share_a_key(on_postgres: Engine, how: str, watched: bool) -> 
     with store.transaction() as tx:
         tx.update(table, ("v",), [(["2"], ["7"]), (["9"], ["7"])])
     assert on_postgres.query("SELECT v FROM people WHERE id = 2") == [(7.0,)]
+
+
+def test_what_was_committed_meanwhile_is_seen(on_postgres: Engine) -> None:
+    """Also where the database's own default is another isolation: whoever waits for a lock must not fail because of what he waited for."""
+    on_postgres.script(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation TO serializable', current_database()); END $$"
+    )
+    with closing(Engine(on_postgres.url)) as fresh, fresh.store.transaction() as tx:
+        before = tx.rows_of("SELECT count(*) FROM pg_class WHERE relname = 'late'", [])  # type: ignore[attr-defined] # of this store
+        on_postgres.script("CREATE TABLE late (id int)")
+        after = tx.rows_of("SELECT count(*) FROM pg_class WHERE relname = 'late'", [])  # type: ignore[attr-defined] # as above
+    assert (before[0][0], after[0][0]) == ("0", "1")
