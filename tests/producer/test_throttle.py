@@ -62,8 +62,9 @@ def batches(number: int, size: int) -> list[Batch]:
 def minutes(throttle: Throttle, clock: Clock, one: Campaign, size: int, number: int = 1) -> list[int]:
     """How many entities are sent in each of the next hundredths of a second, from a queue that is worked off at once."""
     found = []
+    waiting = batches(60, size)
     for _ in range(6000 * number):
-        some = throttle.allowed(one, batches(60, size), 0)
+        some = throttle.allowed(one, waiting, 0)
         throttle.spent(one, some)
         found.append(sum(batch.size for batch in some))
         clock.now += 0.01
