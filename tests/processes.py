@@ -138,9 +138,9 @@ class Place:
         assert "Traceback" not in answer.err and answer.out == "", answer
         return answer
 
-    def json(self, *arguments: str, code: int | None = 0, **variables: str) -> Any:
+    def json(self, *arguments: str, code: int | None = 0, timeout: float = 90.0, **variables: str) -> Any:
         """The JSON document of `backtrail … --json`."""
-        return self.run(*arguments, "--json", code=code, **variables).document
+        return self.run(*arguments, "--json", code=code, timeout=timeout, **variables).document
 
     @contextmanager
     def program(self, name: str, *command: str, **variables: str) -> Iterator[Program]:

@@ -145,7 +145,8 @@ def test_an_application_goes_on_writing(alone_mongo: World, broker: str) -> None
         for one in applications:
             one.start()
         try:
-            ended = world.enqueue("--batch-size", "50")
+            # The application writes as fast as it can: on a busy machine it leaves little of it to the workers, who give way.
+            ended = place.json("enqueue", world.source, "--watch", "--batch-size", "50", timeout=300)
         finally:
             for one in applications:
                 one.ended.set()
