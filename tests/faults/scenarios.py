@@ -68,8 +68,8 @@ WAVES = ("--waves", "40%,100%", "--max-conflicts", "50%", "--max-failures", "50%
 SLOWLY = {"worker.received": "1!wait"}
 """So slow that something can happen in the midst of a campaign."""
 
-LONGEST_REST_S = 10.0
-"""How long a disturber waits at the most for something to get done."""
+FRUITLESS, LONGEST_REST_S = 10, 10.0
+"""After so many turns between which nothing got done a disturber rests longer, and at the most for so long."""
 
 
 @dataclass
@@ -95,15 +95,15 @@ class Stage:
         return False
 
     def going(self, number: int, rest: float) -> Iterator[None]:
-        """Turns while the campaign goes on, with a rest before each: ever longer ones, where nothing gets done in between.
+        """Turns while the campaign goes on, with a rest before each: ever longer ones, where nothing has got done for many of them.
 
         Nobody promises that work of a second is done where everything is cut each second, as it may be on a busy machine.
         """
-        pause, done = rest, self.trip.done(number)
+        fruitless, done = 0, self.trip.done(number)
         while not self.trip.ended(number):
-            time.sleep(pause)
+            time.sleep(max(rest, min(rest * 2.0 ** (fruitless - FRUITLESS), LONGEST_REST_S)))
             before, done = done, self.trip.done(number)
-            pause = rest if done > before else min(2 * pause, LONGEST_REST_S)
+            fruitless = 0 if done > before else fruitless + 1
             yield
 
 
