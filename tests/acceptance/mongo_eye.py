@@ -30,7 +30,8 @@ PEOPLE = {
 
 @cache
 def _client(server: str) -> MongoClient[dict[str, Any]]:
-    return MongoClient(server)
+    # What is not on the disk yet is gone where the server is killed, and is not there for the eye either.
+    return MongoClient(server, readConcernLevel="majority")
 
 
 class MongoEye(Eye):
