@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 
 import psycopg
 import pytest
@@ -60,50 +61,73 @@ def test_a_lock_held_for_long_fails_nobody(world: World) -> None:
 def test_a_hundred_deadlocks_fail_nobody(alone_postgres: World) -> None:
     """An application that deadlocks with a hundred batches, the worker being the victim each time: all are migrated, none fails.
 
-    It tries with 120: on a busy machine a circle may be closed only after PostgreSQL has looked for it, and then is none.
+    The application has inserted what the worker will insert for the first user of each batch, and wants that user too. A doorkeeper holds
+    the user until the worker waits for it, and the application behind the worker: who is let through then closes the circle, with nobody
+    to be in time for it. It is closed within one user, so that it does not matter how many go into a transaction.
     """
-    world, batches, size = alone_postgres, 120, 10
+    world, batches, size, doors = alone_postgres, 100, 10, 20
     world.populate(batches * size)
     before = world.users()
     sql = sql_eye(world.url)
     name = sql.one("SELECT current_database()")
-    # So long has the circle to be closed; then PostgreSQL looks for it, once, and well before the worker gives up by itself.
-    sql.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '400ms'")
-    connections = []
-    try:
-        for batch in range(batches):
-            # Holds the last row of a batch; once the worker waits for it, wants the first one too, and has all patience.
-            connection = psycopg.connect(world.url, options="-c deadlock_timeout=30s")
-            connection.execute(f"SELECT 1 FROM {world.prefix}_users WHERE id = {(batch + 1) * size} FOR UPDATE")
-            connections.append(connection)
+    # Without it, the application's insertion would hold the user a little, and whoever holds it already does not stand in line.
+    sql.execute(f"ALTER TABLE {world.prefix}_people DROP CONSTRAINT {world.prefix}_people_user_id_fkey")
+    # PostgreSQL looks for a circle after so long: the worker first, well before it gives up by itself.
+    sql.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '300ms'")
 
-        def closes_the_circle(at: int) -> None:
-            connections[at].execute(f"SELECT 1 FROM {world.prefix}_users WHERE id = {at * size + 1} FOR UPDATE")
-            connections[at].commit()
+    def connected(stack: ExitStack) -> psycopg.Connection:
+        return stack.enter_context(closing(psycopg.connect(world.url, options="-c deadlock_timeout=30s")))
 
-        by_pid = {connection.info.backend_pid: at for at, connection in enumerate(connections)}
-        with (
-            world.place.worker(processes=4, BACKTRAIL_LOCK_TIMEOUT_MS="5000"),
-            ThreadPoolExecutor(batches) as pool,
-            psycopg.connect(world.url, autocommit=True) as eye,
-        ):
-            world.place.run("enqueue", world.source, "--batch-size", str(size))
-            waiting = "SELECT unnest(pg_blocking_pids(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
-            deadline = time.monotonic() + 90
-            while by_pid and time.monotonic() < deadline:
-                for (pid,) in eye.execute(waiting, [name]).fetchall():
-                    if pid in by_pid:
-                        pool.submit(closes_the_circle, by_pid.pop(pid))
-                time.sleep(0.005)
-            assert not by_pid
-            ended = world.place.json("status", "c1", "--watch")
+    def hold(connection: psycopg.Connection, user: int) -> None:
+        connection.execute(f"SELECT 1 FROM {world.prefix}_users WHERE id = {user} FOR UPDATE")
 
-            def counted() -> bool:
-                return int(sql.one(f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'")) >= 100
+    with ExitStack() as stack:
+        application = [connected(stack) for _ in range(batches)]
+        keepers = [connected(stack) for _ in range(doors)]
+        for batch, connection in enumerate(application):
+            connection.execute(f"INSERT INTO {world.prefix}_people (user_id, first) VALUES ({batch * size + 1}, 'Nobody')")
+        for batch, connection in enumerate(keepers):
+            hold(connection, batch * size + 1)
 
-            until(counted, what="the count of the deadlocks")
-    finally:
-        for connection in connections:
-            connection.close()
+        def wants_the_user(batch: int) -> None:
+            hold(application[batch], batch * size + 1)
+            application[batch].rollback()
+
+        def opens(batch: int) -> None:
+            keeper = keepers[batch % doors]
+            keeper.commit()
+            del kept[keeper.info.backend_pid]
+            if batch + doors < batches:
+                hold(keeper, (batch + doors) * size + 1)
+                kept[keeper.info.backend_pid] = batch + doors
+
+        kept = {connection.info.backend_pid: batch for batch, connection in enumerate(keepers)}
+        by_pid = {connection.info.backend_pid: batch for batch, connection in enumerate(application)}
+        waits = "SELECT pid, unnest(pg_blocking_pids(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
+        stack.enter_context(world.place.worker(processes=4, BACKTRAIL_LOCK_TIMEOUT_MS="5000"))
+        pool = stack.enter_context(ThreadPoolExecutor(batches))
+        eye = stack.enter_context(psycopg.connect(world.url, autocommit=True))
+        world.place.run("enqueue", world.source, "--batch-size", str(size))
+        came: set[int] = set()
+        wanted: list[Future[None]] = []
+
+        def all_are_let_through() -> bool:
+            found = eye.execute(waits, [name]).fetchall()
+            for batch in {kept[blocker] for pid, blocker in found if blocker in kept} - came:
+                came.add(batch)
+                wanted.append(pool.submit(wants_the_user, batch))
+            for batch in {by_pid.pop(pid) for pid, _ in found if pid in by_pid}:
+                opens(batch)
+            return not by_pid
+
+        until(all_are_let_through, what="the end of the doorkeepers' work", timeout=90)
+        ended = world.place.json("status", "c1", "--watch")
+        for one in wanted:
+            one.result()
+
+        def counted() -> bool:
+            return int(sql.one(f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'")) >= batches
+
+        until(counted, what="the count of the deadlocks")
     assert (ended["state"], ended["migrated"], ended["failed"]) == ("completed", batches * size, 0)
     world.demand_migrated(before)
