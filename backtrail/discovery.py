@@ -101,6 +101,7 @@ def find(text: str, *, fresh: bool = False) -> Found:
     """
     head, _, wanted = text.rpartition(":") if ":" in text else (text, "", "")
     head = head or text
+    name = None
     if head.endswith(".py"):
         path = Path(
             os.path.realpath(head)
@@ -118,9 +119,9 @@ def find(text: str, *, fresh: bool = False) -> Found:
             raise UnknownName("migration", text, points)
         module = _load_module(points[text].module, text)
         cls = _class_of(module, points[text].attr, text)
-        source = text
+        source = name = text
     validate(cls)
-    if source == text and text in announced() and cls.name != text:
+    if name is not None and cls.name != name:
         raise UsageError(f"the package announces {text!r}, and its class is named {cls.name!r}: make them equal")
     return Found(cls, source, fingerprint(module))
 
