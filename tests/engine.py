@@ -14,8 +14,8 @@ import os
 import sqlite3
 import struct
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,7 @@ class Engine(Vocabulary):
         self.ledger = Ledger(store, read_masters(masters))
         self.queue = FakeQueue()
         self.feeder = Feeder(self.ledger, self.queue, "tests")  # type: ignore[arg-type]
+        self._plain: MongoClient[Any] | None = None
         self.answers: list[str] = []
         """What the task said about each message."""
         self.fresh_worker()
@@ -104,6 +105,9 @@ class Engine(Vocabulary):
 
     def close(self) -> None:
         """Gives all connections back."""
+        if self._plain is not None:
+            self._plain.close()
+            self._plain = None
         self.store.close()
         for own in runtime._runtimes.values():
             own.store.close()
@@ -221,9 +225,10 @@ class Engine(Vocabulary):
         return [line for table in tables for line in (self._copied(table) if self.postgres else self._stored(table))]
 
     def database(self) -> AbstractContextManager[Database[Any]]:
-        """The MongoDB database by a plain client."""
-        client: MongoClient[Any] = MongoClient(self.url)
-        return _leaving(client)
+        """The MongoDB database by a plain client, which is there until the end: a new one brings three threads and two connections."""
+        if self._plain is None:
+            self._plain = MongoClient(self.url)
+        return nullcontext(self._plain.get_default_database())
 
     def hashes(self) -> dict[str, str]:
         """What the server's own dbHash makes of each collection of the data."""
@@ -248,12 +253,6 @@ class Engine(Vocabulary):
             columns = ", ".join(f"typeof({name}), hex({name}), {name}" for name in quoted)
             rows = connection.execute(f"SELECT {columns} FROM {table}").fetchall()
         return sorted((table, *(_bits(cell) for cell in row)) for row in rows)
-
-
-@contextmanager
-def _leaving(client: MongoClient[Any]) -> Iterator[Database[Any]]:
-    with client:
-        yield client.get_default_database()
 
 
 def _bits(cell: Any) -> str:

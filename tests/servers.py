@@ -276,7 +276,7 @@ def mongod(
     """The URL of a MongoDB server, a replica set of one node; BACKTRAIL_TEST_MONGO_URL names another server.
 
     `options` as on its command line; a standalone server where `replica` is false; with `auth`, the URL is that of the user root;
-    `data` is a folder that outlives the server; `cache_gb` is what of the data it keeps in memory.
+    `data` is a folder that outlives the server, even a sudden end, as no other data does; `cache_gb` is what of it is kept in memory.
     """
     if (given := os.environ.get(MONGO_URL)) and replica and not auth and port is None and data is None and not options:
         yield given
@@ -295,7 +295,7 @@ def mongod(
         with MongoClient[dict[str, Any]](base, directConnection=True, serverSelectionTimeoutMS=200) as client:
             _answered(lambda: client.admin.command("ping"), PyMongoError, folder)
             if replica:
-                _initiate(client, port)
+                _initiate(client, port, durable=data is not None)
             if auth:
                 client.admin.command("createUser", "root", pwd="root", roles=["root"])
         user = "root:root@" if auth else ""
@@ -346,11 +346,13 @@ def _key_file(folder: Path) -> Path:
     return key
 
 
-def _initiate(client: MongoClient[dict[str, Any]], port: int) -> None:
+def _initiate(client: MongoClient[dict[str, Any]], port: int, *, durable: bool) -> None:
     members = [{"_id": 0, "host": f"127.0.0.1:{port}"}]
     settings = {"electionTimeoutMillis": 500, "heartbeatIntervalMillis": 100}
+    # Else every commit, and every drop of a database, waits for the journal, up to 100 ms.
+    config = {"_id": "rs0", "members": members, "settings": settings, "writeConcernMajorityJournalDefault": durable}
     try:
-        client.admin.command("replSetInitiate", {"_id": "rs0", "members": members, "settings": settings})
+        client.admin.command("replSetInitiate", config)
     except OperationFailure as error:
         if error.code != 23:  # AlreadyInitialized: a server on a folder that it had before
             raise
@@ -365,7 +367,7 @@ def mongo_database(base: str) -> Iterator[str]:
         yield urlunsplit(urlsplit(base)._replace(path=f"/{name}", query=_with_source(base)))
     finally:
         with MongoClient[dict[str, Any]](base) as client:
-            for database in (name, f"{name}_backtrail"):
+            for database in (name, f"{name}_backtrail", f"{name}_backtrail_keys"):
                 client.drop_database(database)
 
 

@@ -34,7 +34,7 @@ def refusal(url: str) -> str:
 @pytest.mark.parametrize("options", [f"replicaSet=rs0&{SOON}", SOON, "directConnection=true"])
 def test_what_was_not_initiated(options: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that waits for rs.initiate() is not called standalone, however it is asked."""
-    monkeypatch.setattr(servers, "_initiate", lambda *_: None)
+    monkeypatch.setattr(servers, "_initiate", lambda *_, **__: None)
     port = servers.free_port()
     with servers.mongod(port=port):
         message = refusal(f"mongodb://127.0.0.1:{port}/x?{options}")
