@@ -110,7 +110,7 @@ def mongod() -> Iterator[Mortal]:
         with MongoClient[dict[str, Any]](
             f"mongodb://127.0.0.1:{port}/?directConnection=true", serverSelectionTimeoutMS=500
         ) as client:
-            servers._initiate(client, port)
+            servers._initiate(client, port, durable=True)
 
     with _mortal(Mortal(url, lambda: _kept(command), primary), folder) as one:
         yield one
