@@ -12,7 +12,7 @@ READY  := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test long lint format bench bench-full exactness tampering stateful faults faults-short mutation test-browser test-rabbitmq screenshot up clean
+.PHONY: help demo test long long-short lint format bench bench-full exactness tampering stateful faults faults-short mutation test-browser test-rabbitmq screenshot up clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,8 +30,11 @@ test: $(READY) ## the tests, or TESTS=tests/ledger, against real servers that th
 	@# Three at a time, also on two cores: much of a test is waiting for processes and servers.
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(TESTS)
 
-long: $(READY) ## the tests that take longer; CI runs them too
+long: $(READY) ## the tests that take longer
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m long $(TESTS)
+
+long-short: $(READY) ## the same; what they do on several databases on one of them, another with every commit, or with every TURN
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m long --turn $(or $(TURN),$(shell git rev-list --count HEAD 2>/dev/null || echo 0)) $(TESTS)
 
 lint: $(READY) ## style, format and strict types
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,30 @@ from tests.engine import Engine
 # Whoever runs the tests in the background of a shell has them inherit that Ctrl-C is ignored, and so would the programs that are told by it
 # to end. One that is handled here is at its default there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+KINDS = {"sqlite", "postgres", "mongo"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--turn`: the short form of what takes long."""
+    words = "of what a test does on several databases, that whose turn it is by this number; as many in a row do all"
+    parser.addoption("--turn", type=int, help=words)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--turn`, one item of those that differ in the database only; after the markers have chosen theirs."""
+    turn: int | None = config.getoption("turn")
+    if turn is None:
+        return
+    alike = defaultdict(list)
+    for item in items:
+        words = item.nodeid.replace("]", "-").replace("[", "-").split("-")
+        alike["-".join("*" if word in KINDS else word for word in words)].append(item)
+    # Each test begins elsewhere, so that every turn has tests on every kind of database.
+    chosen = {id(same[(number + turn) % len(same)]) for number, same in enumerate(alike.values())}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) not in chosen])
+    items[:] = [item for item in items if id(item) in chosen]
 
 
 @pytest.fixture(scope="session")

@@ -164,7 +164,7 @@ def test_two_campaigns_of_one_migration(world: World) -> None:
 
 def test_a_rate_is_changed_under_way(world: World) -> None:
     """One that would take hours is let loose, and ends as any other."""
-    world.populate(600)
+    world.populate(150)
     before = world.users()
     campaign = world.place.json("enqueue", world.source, "--rate", "100/h")["campaign"]
     world.until_done(campaign, 1)
@@ -172,5 +172,5 @@ def test_a_rate_is_changed_under_way(world: World) -> None:
     assert world.place.json("status", campaign)["rate_limit"] == pytest.approx(100 / 3600)
     world.place.run("resume", campaign, "--rate", "none")
     ended = world.place.json("status", campaign, "--watch")
-    assert (ended["state"], ended["migrated"]) == ("completed", 600)
+    assert (ended["state"], ended["migrated"]) == ("completed", 150)
     world.demand_migrated(before)

@@ -26,11 +26,14 @@ BOUND_S = 1.0
 """What the product promises: nobody waits for it longer."""
 
 LONGEST_WAIT = """
-SELECT extract(epoch FROM clock_timestamp() - l.waitstart)::float, a.query, b.state, b.wait_event, b.query
+SELECT (l.pid, l.waitstart)::text, a.query, b.state, b.wait_event, b.query
 FROM pg_locks l JOIN pg_stat_activity a USING (pid) LEFT JOIN pg_stat_activity b ON b.pid = ANY (pg_blocking_pids(l.pid))
-WHERE NOT l.granted AND l.waitstart IS NOT NULL AND a.application_name = %s ORDER BY 1 DESC LIMIT 1
+WHERE NOT l.granted AND l.waitstart IS NOT NULL AND a.application_name = %s ORDER BY l.waitstart LIMIT 1
 """
-"""How long somebody of the application waits just now, for what, and what whoever it waits for does."""
+"""Who of the application waits the longest just now, for what, and what whoever it waits for does."""
+
+LOOK_S = 0.1
+"""What a look at those who wait counts for at the most, however long after the one before: meanwhile the machine stood still for all."""
 
 PEOPLE = '''
 import time
@@ -81,7 +84,7 @@ def place(server: str) -> Iterator[Place]:
 
 @dataclass
 class Life:
-    """What an application did, and how long it had to wait, as the server says."""
+    """What an application did, and how long it had to wait, as somebody saw who looked at the server all the time."""
 
     folder: Path
     waited: float = 0.0
@@ -118,10 +121,14 @@ def living(place: Place, kind: str) -> Iterator[Life]:
 
     def watch() -> None:
         with psycopg.connect(place.database, autocommit=True) as eye:
+            who, waited, looked = None, 0.0, time.monotonic()
             while not over.wait(0.02):
                 found = eye.execute(LONGEST_WAIT, (NAME,)).fetchone()
-                if found is not None and found[0] > life.waited:
-                    life.waited, life.held_by = found[0], found[1:]
+                since, looked = looked, time.monotonic()
+                known, who = who, found and found[0]
+                waited = min(LOOK_S, looked - since) + (waited if who == known else 0)
+                if found is not None and waited > life.waited:
+                    life.waited, life.held_by = waited, found[1:]
 
     begun, (busy, own) = time.monotonic(), _busy()
     watcher = threading.Thread(target=watch)
