@@ -64,7 +64,7 @@ stateful: $(READY) ## anything in any order, on every database, judged by a mode
 faults: $(READY) ## campaigns on every kind of database while everything around them is killed, cut and flushed; writes the figures in the docs
 	$(BIN)/python -m tests.faults --markdown docs/faults.md
 
-faults-short: $(READY) ## the same, each kind of scenario once, in about a minute
+faults-short: $(READY) ## the same, each kind of scenario once, in two minutes
 	$(BIN)/python -m tests.faults --short
 
 mutation: $(READY) ## small mistakes put into the ledger's modules, which the tests must notice; half an hour, and it writes the page in the docs

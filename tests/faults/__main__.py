@@ -147,7 +147,7 @@ def known_end(store: str, server: Mortal | None, users: int) -> Reference:
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="each kind of scenario once, in about a minute")
+    parser.add_argument("--short", action="store_true", help="each kind of scenario once, in two minutes")
     parser.add_argument("--store", action="append", choices=STORES, help="only this kind of database; may be given again")
     parser.add_argument("--only", action="append", choices=[one.name for one in SCENARIOS], help="only this scenario, once")
     parser.add_argument("--users", type=int, metavar="N", help="how many users each trip has")
