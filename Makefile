@@ -28,13 +28,13 @@ demo: $(READY) ## the main job on sample data, with nothing running beforehand
 
 test: $(READY) ## the tests, or TESTS=tests/ledger, against real servers that they start
 	@# Three at a time, also on two cores: much of a test is waiting for processes and servers.
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal --durations 20 $(TESTS)
 
 long: $(READY) ## the tests that take longer
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m long $(TESTS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal --durations 20 -m long $(TESTS)
 
 long-short: $(READY) ## the same; what they do on several databases on one of them, another with every commit, or with every TURN
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m long --turn $(or $(TURN),$(shell git rev-list --count HEAD 2>/dev/null || echo 0)) $(TESTS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal --durations 20 -m long --turn $(or $(TURN),$(shell git rev-list --count HEAD 2>/dev/null || echo 0)) $(TESTS)
 
 lint: $(READY) ## style, format and strict types
 	$(BIN)/ruff check .

@@ -71,8 +71,8 @@ def test_a_hundred_deadlocks_fail_nobody(alone_postgres: World) -> None:
     name = sql.one("SELECT current_database()")
     # Without it, the application's insertion would hold the user a little, and whoever holds it already does not stand in line.
     sql.execute(f"ALTER TABLE {world.prefix}_people DROP CONSTRAINT {world.prefix}_people_user_id_fkey")
-    # PostgreSQL looks for a circle after so long: the worker first, well before it gives up by itself.
-    sql.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '300ms'")
+    # PostgreSQL looks for a circle after so long: the worker first, long before it gives up by itself, however busy the machine is.
+    sql.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '500ms'")
 
     def connected(stack: ExitStack) -> psycopg.Connection:
         return stack.enter_context(closing(psycopg.connect(world.url, options="-c deadlock_timeout=30s")))
@@ -103,7 +103,7 @@ def test_a_hundred_deadlocks_fail_nobody(alone_postgres: World) -> None:
         kept = {connection.info.backend_pid: batch for batch, connection in enumerate(keepers)}
         by_pid = {connection.info.backend_pid: batch for batch, connection in enumerate(application)}
         waits = "SELECT pid, unnest(pg_blocking_pids(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
-        stack.enter_context(world.place.worker(processes=4, BACKTRAIL_LOCK_TIMEOUT_MS="5000"))
+        stack.enter_context(world.place.worker(processes=4, BACKTRAIL_LOCK_TIMEOUT_MS="60000"))
         pool = stack.enter_context(ThreadPoolExecutor(batches))
         eye = stack.enter_context(psycopg.connect(world.url, autocommit=True))
         world.place.run("enqueue", world.source, "--batch-size", str(size))

@@ -20,10 +20,13 @@ from tests import servers
 from tests.acceptance.conftest import a_folder
 from tests.live.application import KINDS, NAME
 from tests.processes import Place
-from tests.servers import until
+from tests.servers import PATIENCE, until
 
 BOUND_S = 1.0
 """What the product promises: nobody waits for it longer."""
+
+CROWDED = 0.3
+"""From this share of the machine on that others have, the promise cannot be measured closely."""
 
 LONGEST_WAIT = """
 SELECT (l.pid, l.waitstart)::text, a.query, b.state, b.wait_event, b.query
@@ -174,8 +177,9 @@ def demand_undisturbed(life: Life) -> None:
     told |= {"lock wait": round(life.waited, 3), "held by": life.held_by, "others": round(life.crowd, 2)}
     print(json.dumps(told))  # noqa: T201 -- these are the figures
     assert life.account["errors"] == {}, told
-    # On a machine that others keep busy, everything takes as much longer as they leave us less of it.
-    assert life.waited < BOUND_S / max(0.05, 1 - life.crowd), told
+    # Where others keep the machine busy, everything takes as much longer as they leave us less of it, and workers give way to all of them.
+    bound = BOUND_S if life.crowd < CROWDED else PATIENCE * BOUND_S / max(0.05, 1 - life.crowd)
+    assert life.waited < bound, told
 
 
 @pytest.mark.long
