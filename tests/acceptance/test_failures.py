@@ -58,13 +58,14 @@ def test_a_lock_held_for_long_fails_nobody(world: World) -> None:
 
 @pytest.mark.long
 def test_a_hundred_deadlocks_fail_nobody(alone_postgres: World) -> None:
-    """An application that deadlocks with a hundred batches, the worker being the victim each time: all are migrated, none fails.
+    """An application that deadlocks with batches until a hundred times the worker was the victim: all are migrated, none fails.
 
-    The application has inserted what the worker will insert for the first user of each batch, and wants that user too. A doorkeeper holds
+    The application has inserted what the worker will insert for the first user of a batch, and wants that user too. A doorkeeper holds
     the user until the worker waits for it, and the application behind the worker: who is let through then closes the circle, with nobody
-    to be in time for it. It is closed within one user, so that it does not matter how many go into a transaction.
+    to be in time for it. Only a worker that gives way by itself, because it held locks for too long on a busy machine, escapes: so there
+    are more batches than deadlocks.
     """
-    world, batches, size, doors = alone_postgres, 100, 10, 20
+    world, batches, size, doors, wanted = alone_postgres, 400, 10, 20, 100
     world.populate(batches * size)
     before = world.users()
     sql = sql_eye(world.url)
@@ -72,61 +73,70 @@ def test_a_hundred_deadlocks_fail_nobody(alone_postgres: World) -> None:
     # Without it, the application's insertion would hold the user a little, and whoever holds it already does not stand in line.
     sql.execute(f"ALTER TABLE {world.prefix}_people DROP CONSTRAINT {world.prefix}_people_user_id_fkey")
     # PostgreSQL looks for a circle after so long: the worker first, long before it gives up by itself, however busy the machine is.
-    sql.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '500ms'")
-
-    def connected(stack: ExitStack) -> psycopg.Connection:
-        return stack.enter_context(closing(psycopg.connect(world.url, options="-c deadlock_timeout=30s")))
-
-    def hold(connection: psycopg.Connection, user: int) -> None:
-        connection.execute(f"SELECT 1 FROM {world.prefix}_users WHERE id = {user} FOR UPDATE")
-
+    sql.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '300ms'")
+    waits = "SELECT pid, unnest(pg_blocking_pids(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
     with ExitStack() as stack:
-        application = [connected(stack) for _ in range(batches)]
-        keepers = [connected(stack) for _ in range(doors)]
-        for batch, connection in enumerate(application):
-            connection.execute(f"INSERT INTO {world.prefix}_people (user_id, first) VALUES ({batch * size + 1}, 'Nobody')")
-        for batch, connection in enumerate(keepers):
-            hold(connection, batch * size + 1)
 
-        def wants_the_user(batch: int) -> None:
-            hold(application[batch], batch * size + 1)
-            application[batch].rollback()
+        def connected(options: str = "-c deadlock_timeout=60s") -> psycopg.Connection:
+            return stack.enter_context(closing(psycopg.connect(world.url, options=options)))
 
-        def opens(batch: int) -> None:
-            keeper = keepers[batch % doors]
-            keeper.commit()
-            del kept[keeper.info.backend_pid]
-            if batch + doors < batches:
-                hold(keeper, (batch + doors) * size + 1)
-                kept[keeper.info.backend_pid] = batch + doors
-
-        kept = {connection.info.backend_pid: batch for batch, connection in enumerate(keepers)}
-        by_pid = {connection.info.backend_pid: batch for batch, connection in enumerate(application)}
-        waits = "SELECT pid, unnest(pg_blocking_pids(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s"
-        stack.enter_context(world.place.worker(processes=4, BACKTRAIL_LOCK_TIMEOUT_MS="60000"))
-        pool = stack.enter_context(ThreadPoolExecutor(batches))
-        eye = stack.enter_context(psycopg.connect(world.url, autocommit=True))
+        eye = connected()
+        eye.autocommit = True
+        ways = [Way(connected(), connected(), f"{world.prefix}_", batch * size + 1) for batch in range(doors)]
+        stack.enter_context(world.place.worker(processes=8, BACKTRAIL_LOCK_TIMEOUT_MS="60000"))
+        pool = stack.enter_context(ThreadPoolExecutor(doors))
         world.place.run("enqueue", world.source, "--batch-size", str(size))
-        came: set[int] = set()
-        wanted: list[Future[None]] = []
 
-        def all_are_let_through() -> bool:
-            found = eye.execute(waits, [name]).fetchall()
-            for batch in {kept[blocker] for pid, blocker in found if blocker in kept} - came:
-                came.add(batch)
-                wanted.append(pool.submit(wants_the_user, batch))
-            for batch in {by_pid.pop(pid) for pid, _ in found if pid in by_pid}:
-                opens(batch)
-            return not by_pid
+        def deadlocks() -> int:
+            return int(sql.one(f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'"))
 
-        until(all_are_let_through, what="the end of the doorkeepers' work", timeout=90)
+        def enough() -> bool:
+            waiting = dict(eye.execute(waits, [name]).fetchall())
+            for way in ways:
+                if way.meeting is None and way.keeper.info.backend_pid in waiting.values():
+                    way.meeting = pool.submit(way.meet)
+                elif way.closed and way.application.info.backend_pid in waiting:
+                    way.open()
+                elif way.meeting is not None and way.meeting.done():
+                    way.meeting.result()
+                    way.close(way.user + doors * size)
+            return deadlocks() >= wanted
+
+        until(enough, what=f"{wanted} deadlocks", timeout=120)
+        for way in ways:
+            way.open()
         ended = world.place.json("status", "c1", "--watch")
-        for one in wanted:
-            one.result()
-
-        def counted() -> bool:
-            return int(sql.one(f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'")) >= batches
-
-        until(counted, what="the count of the deadlocks")
     assert (ended["state"], ended["migrated"], ended["failed"]) == ("completed", batches * size, 0)
     world.demand_migrated(before)
+
+
+class Way:
+    """One user at a time whom a doorkeeper holds, and an application that will meet the worker there."""
+
+    def __init__(self, keeper: psycopg.Connection, application: psycopg.Connection, prefix: str, user: int) -> None:
+        self.keeper, self.application, self.prefix = keeper, application, prefix
+        self.close(user)
+
+    def close(self, user: int) -> None:
+        """The way to that user is closed, and the application has inserted what the worker will."""
+        self.user, self.closed = user, True
+        self.meeting: Future[None] | None = None
+        # A worker that was faster has made the same row, and meets nobody here.
+        row = f"(user_id, first) VALUES ({user}, 'Nobody') ON CONFLICT DO NOTHING"
+        self.application.execute(f"INSERT INTO {self.prefix}people {row}")
+        self._hold(self.keeper)
+
+    def meet(self) -> None:
+        """Returns once the application has had the user: when the worker was made to let go of it."""
+        self._hold(self.application)
+        self.application.rollback()
+
+    def open(self) -> None:
+        """Whoever waits first gets the user; an application that does not wait gives up."""
+        self.keeper.rollback()
+        if self.meeting is None:
+            self.application.rollback()
+        self.closed = False
+
+    def _hold(self, connection: psycopg.Connection) -> None:
+        connection.execute(f"SELECT 1 FROM {self.prefix}users WHERE id = {self.user} FOR UPDATE")
