@@ -31,10 +31,11 @@ test: $(READY) ## the tests, or TESTS=tests/ledger, against real servers that th
 	$(BIN)/python -m pytest -n 3 --dist worksteal --durations 20 $(TESTS)
 
 long: $(READY) ## the tests that take longer
-	$(BIN)/python -m pytest -n 3 --dist worksteal --durations 20 -m long $(TESTS)
+	@# Two at a time: each has workers, which give way to whatever else runs, and would hardly get on among more.
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 20 -m long $(TESTS)
 
 long-short: $(READY) ## the same; what they do on several databases on one of them, another with every commit, or with every TURN
-	$(BIN)/python -m pytest -n 3 --dist worksteal --durations 20 -m long --turn $(or $(TURN),$(shell git rev-list --count HEAD 2>/dev/null || echo 0)) $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 20 -m long --turn $(or $(TURN),$(shell git rev-list --count HEAD 2>/dev/null || echo 0)) $(TESTS)
 
 lint: $(READY) ## style, format and strict types
 	$(BIN)/ruff check .
