@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from tests.servers import PATIENCE, until
+from tests.servers import until
 
 ROOT = Path(__file__).parents[1]
 SHOWN = 6000  # characters of a log, from its end
@@ -91,7 +91,7 @@ class Program:
         """Its exit code after that signal."""
         if self.process.poll() is None:
             os.kill(self.pid, how)
-        return self.process.wait(timeout * PATIENCE)
+        return self.process.wait(timeout)
 
 
 @dataclass
@@ -121,7 +121,7 @@ class Place:
             capture_output=True,
             check=False,
             text=True,
-            timeout=timeout * PATIENCE,
+            timeout=timeout,
             start_new_session=True,
             stdin=subprocess.DEVNULL,
         )

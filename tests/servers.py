@@ -60,16 +60,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-PATIENCE = 4
-"""How many times longer is waited than a machine needs that is not busy: how long something takes is measured in `bench/`, not here."""
-
-
 def until(true: Callable[[], object], *, what: str, timeout: float = 30.0) -> None:
-    """Returns once `true()` holds; TimeoutError names `what` after `timeout` seconds, with all patience."""
-    deadline = time.monotonic() + timeout * PATIENCE
+    """Returns once `true()` holds; TimeoutError names `what` after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
     while not true():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not happen within {timeout * PATIENCE} s")
+            raise TimeoutError(f"{what} did not happen within {timeout} s")
         time.sleep(0.02)
 
 

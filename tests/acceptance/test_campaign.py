@@ -27,6 +27,7 @@ def test_one_process_enqueues_and_another_migrates(alone: World) -> None:
     before = alone.users()
     opened = alone.place.run("enqueue", alone.source)
     assert "start one: backtrail worker" in opened.err
+    assert opened.seconds < 10
     assert alone.users() == before
     with alone.place.worker() as worker:
         ended = alone.place.json("status", "c1", "--watch")
@@ -36,6 +37,7 @@ def test_one_process_enqueues_and_another_migrates(alone: World) -> None:
         again = alone.place.run("enqueue", alone.source, "--watch", "--json")
         assert again.document["state"] == "completed"
         assert (again.document["migrated"], again.document["skipped"]) == (0, USERS)
+        assert again.seconds < 10
         assert alone.dump(but=BESIDE) == migrated
         family = worker.family()
         assert len(family) >= 4  # the worker, its two processes and the companion

@@ -108,8 +108,7 @@ class Application(threading.Thread):
         with MongoClient(self.world.url) as client:
             database = client.get_default_database()
             users, notes = database[f"{self.world.prefix}_users"], database[f"{self.world.prefix}_notes"]
-            # The pause leaves something of the machine to the workers, which give way to everybody.
-            while not self.ended.wait(0.001) and not self.failures:
+            while not self.ended.is_set() and not self.failures:
                 number, begun = self.random.randint(1, READERS), time.monotonic()
                 try:
                     # Old code serves those who are not migrated: a document with a name is the new code's.

@@ -414,7 +414,7 @@ def test_check_of_nothing(url: str):
     started = time.monotonic()
     with pytest.raises(UnsuitableBroker, match="mend broker_url") as caught:
         check(url.format(port=servers.free_port()))
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 8
     assert "\n" not in str(caught.value)
     assert "s3cret" not in str(caught.value)
 

@@ -235,7 +235,7 @@ def test_nobody_waits_for_ever(server, ask, way):
     server.answers = [getattr(server, way)]
     began = time.monotonic()
     assert ask(3) == [built_in("the endpoint did not answer in time")] * 3
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 10
     assert len(server.asked) == ATTEMPTS
 
 
